@@ -1,0 +1,1 @@
+"""From a snapshot to forecasts: churn, spend and CLV, purchase-process models, economics, reasons, the Bundle."""

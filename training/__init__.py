@@ -1,0 +1,1 @@
+"""From history to an accepted bundle: backtest, track, compare, promote, monitor, and the simulated shop."""
