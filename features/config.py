@@ -1,7 +1,7 @@
 """holdfast.toml: every setting typed, with its default and its reason, read in one place.
 
-Environment variables override the file: `HOLDFAST_WINDOWS__HORIZON=60` is `[windows] horizon = 60`. An unknown key is an
-error that guesses the slip. `docs/configuration.md` is generated from this file.
+Environment variables override the file: `HOLDFAST_WINDOWS__HORIZON=60` is `[windows] horizon = 60`. An unknown key is
+an error that guesses the slip. `docs/configuration.md` is generated from this file.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from features.errors import BadConfiguration, MissingInput
@@ -110,6 +109,10 @@ class Economics(_Section):
     actions: dict[str, Action] = Field(default_factory=dict, description="actions beside the built-in catalogue")
 
 
+def _both() -> list[Language]:
+    return ["en", "zh-CN"]
+
+
 class Serving(_Section):
     """How lists are made."""
 
@@ -119,9 +122,7 @@ class Serving(_Section):
     list_length: int = Field(500, ge=1, description="rows on each list at the most")
     cool_off_days: int = Field(28, ge=0, description="after a contact or a refusal a customer is not listed for action")
     max_contacts: int = Field(3, ge=0, description="contacts in 91 days at the most (fatigue)")
-    languages: list[Language] = Field(
-        default_factory=lambda: ["en", "zh-CN"], description="languages of reasons and actions"
-    )
+    languages: list[Language] = Field(default_factory=_both, description="languages of reasons and actions")
     exempt_vip: bool = Field(False, description="customers marked vip are never held out (they are counted)")
 
 
@@ -193,7 +194,7 @@ class Config(BaseSettings):
     privacy: Privacy = Privacy()
     ingest: Ingest = Ingest()
     state: State = State()
-    path: Path = Field(Path("holdfast.toml"), description="where this was read", exclude=True)
+    _path: Path = PrivateAttr(default=Path("holdfast.toml"))
 
     @classmethod
     def settings_customise_sources(
@@ -215,9 +216,14 @@ class Config(BaseSettings):
         return self
 
     @property
+    def path(self) -> Path:
+        """The file this was read from."""
+        return self._path
+
+    @property
     def root(self) -> Path:
         """The folder that relative paths start from."""
-        return self.path.resolve().parent
+        return self._path.resolve().parent
 
     @property
     def var(self) -> Path:
@@ -268,11 +274,8 @@ def load(path: str | Path = "holdfast.toml") -> Config:
 
 def build(said: Mapping[str, Any], path: Path) -> Config:
     """Settings from what a file said. Raises BadConfiguration."""
-    said = {key: value for key, value in said.items() if key != "path"} | (
-        {"path_": said["path"]} if "path" in said else {}
-    )
     try:
-        return Config(**dict(said), path=path)
+        config = Config(**dict(said))
     except ValidationError as error:
         raise BadConfiguration(
             "the configuration says what cannot be meant",
@@ -280,6 +283,8 @@ def build(said: Mapping[str, Any], path: Path) -> Config:
             got="\n           ".join(_complaint(e) for e in error.errors()),
             do="`docs/configuration.md` lists every setting; `holdfast check` prints the ones in force",
         ) from None
+    config._path = path
+    return config
 
 
 def _complaint(error: Any) -> str:
@@ -303,25 +308,21 @@ def _guess(word: str, known: tuple[str, ...] | list[str]) -> str:
 
 
 def _keys_at(place: list[str]) -> list[str]:
-    """The keys that may stand at a place of the file."""
-    model: Any = Config
+    """The keys that may stand at a place of the file, such as ["tables", "purchases"]."""
+    model: type[BaseModel] = Config
     for part in place:
-        kind = model.model_fields[part].annotation if isinstance(model, type) and part in model.model_fields else None
-        if kind is None:
-            return []
-        inner = getattr(kind, "__args__", None)
-        model = inner[1] if inner and part in ("tables", "actions") else kind
-        if inner and part in ("tables", "actions"):
-            return list(model.model_fields) if len(place) > place.index(part) + 1 else list(TABLES)
-    return [key for key in model.model_fields if key != "path"]
+        field = model.model_fields.get(part)
+        if field is None:  # a name the user chose, inside [tables] or [economics.actions]
+            continue
+        kinds = (field.annotation, *getattr(field.annotation, "__args__", ()))
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return list(model.model_fields)
 
 
 def effective(config: Config) -> Iterator[tuple[str, Any, str]]:
     """Every setting in force: (key, value, where it came from: environment, file or default)."""
     said = tomllib.loads(config.path.read_text(encoding="utf-8")) if config.path.exists() else {}
     for section, model in config:
-        if section == "path":
-            continue
         for key, value in _flatten(section, model):
             yield key, value, _origin(key, said)
 

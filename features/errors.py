@@ -10,7 +10,8 @@ HoldfastError                1   (never raised itself)
 ├── TryAgain                75   somebody else holds the lock
 └── BadConfiguration        78   holdfast.toml says what cannot be meant
 
-An expected failure is one of these and nothing else; the command line prints it as one message and leaves with its code.
+An expected failure is one of these and nothing else; the command line prints it as one message and leaves with its
+code.
 """
 
 from __future__ import annotations
