@@ -1,0 +1,1 @@
+"""Purchase-process models: what a customer's few dates say about the dates to come."""
