@@ -40,9 +40,7 @@ STYLE: Mapping[str, object] = {
     "axes.unicode_minus": False,
 }
 
-logging.getLogger("matplotlib.font_manager").setLevel(
-    logging.ERROR
-)  # a font without Chinese: the reader's will have it
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 def _drawn(draw: Callable[[Axes], None], size: tuple[float, float] = (6.4, 4.0)) -> str:
