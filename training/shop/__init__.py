@@ -1,0 +1,1 @@
+"""The simulated shop, part by part; `training.simulate` is its front."""
