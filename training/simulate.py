@@ -35,9 +35,11 @@ __all__ = [
     "Realism",
     "ShopReport",
     "World",
+    "advance",
     "of",
     "realism",
     "shop",
+    "tell",
 ]
 
 CHUNK = 32_768
@@ -156,8 +158,8 @@ def advance(
     world: World, weeks: int = 1, actions: Mapping[str, str] | None = None, *, own_contacts: bool = False
 ) -> dict[str, pa.Table]:
     """Play `weeks` weeks on and hand out the rows that the shop comes to know in them, by table (as `holdfast ingest
-    --append` takes them). `actions` (customer id -> one of ACTIONS) is done at the start of the first of these weeks; with
-    `own_contacts` the shop goes on with its own mailings and service calls.
+    --append` takes them). `actions` (customer id -> one of ACTIONS) is done at the start of the first of these weeks;
+    with `own_contacts` the shop goes on with its own mailings and service calls.
 
     A world that stands where a log of `shop` ends is `World(...)` with the same arguments, `play(weeks)`, then `tell`.
     """

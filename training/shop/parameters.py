@@ -25,11 +25,11 @@ class Parameters:
     """Rates are a week, money is in whole minor units (cents), shares are of 1."""
 
     # Life: active -> dormant -> gone, and now and then back
-    one_timers: float = _is(0.28, "share of customers who by nature buy once and never again")
+    one_timers: float = _is(0.31, "share of customers who by nature buy once and never again")
     rate_shape: float = _is(1.0, "Gamma shape of the purchase rate across customers")
-    rate_mean: float = _is(0.135, "mean purchase days a week while active")
+    rate_mean: float = _is(0.1, "mean purchase days a week while active")
     rate_equal: bool = _is(False, "every customer has the mean rate: nobody differs from anybody")
-    leave_median: float = _is(0.14, "median hazard of going from active to dormant")
+    leave_median: float = _is(0.045, "median hazard of going from active to dormant")
     leave_spread: float = _is(1.27, "standard deviation of its logarithm")
     leave_cap: float = _is(0.5, "no customer's own hazard is higher")
     dormant_rate: float = _is(0.113, "purchase rate while dormant, as a share of the active one")
@@ -54,13 +54,13 @@ class Parameters:
     market_noise: float = _is(0.05, "standard deviation (logarithm) of the weekly weather of the market")
     growth: float = _is(1.0, "purchase rates in a year as a multiple of those of the year before")
     inflation: float = _is(0.03, "rise of all prices in a year")
-    price_shock: float = _is(0.0, "sudden rise of all prices, at `shock_at`")
+    price_shock: float = _is(0.08, "sudden rise of all prices, at `shock_at`")
     shock_at: float = _is(0.6, "when shocks come, as a share of the log")
-    slump: float = _is(0.02, "hazard that eight weeks of bad market add for everybody, at a third of the log")
+    slump: float = _is(0.06, "hazard that eight weeks of bad market add for everybody, at a third of the log")
     rival: float = _is(
-        0.14, "hazard that a rival's shop adds for disloyal customers of its category, falling by half in 13 weeks"
+        0.35, "hazard that a rival's shop adds for disloyal customers of its category, falling by half in 13 weeks"
     )
-    price_pain: float = _is(1.2, "hazard added per unit of price rise above 2 % in 13 weeks, times price sensitivity")
+    price_pain: float = _is(2.5, "hazard added per unit of price rise above 2 % in 13 weeks, times price sensitivity")
     service_slump: float = _is(
         2.5, "factor on trouble and on waiting during ten weeks of bad service, at half of the log"
     )
@@ -70,18 +70,18 @@ class Parameters:
     products: int = _is(40, "products in each")
     price_median: int = _is(1450, "median list price")
     price_category: float = _is(0.45, "standard deviation of the logarithm of price between categories")
-    price_product: float = _is(0.55, "the same between the products of a category")
+    price_product: float = _is(0.7, "the same between the products of a category")
     cost_share: float = _is(0.58, "cost of goods as a share of list price")
     promotion: float = _is(0.2, "price cut in the two categories on promotion each week")
     lines_mean: float = _is(1.0, "mean of the chance-odds that a basket goes on: more means bigger baskets")
-    value_spread: float = _is(0.75, "standard deviation (logarithm) of basket size between customers")
+    value_spread: float = _is(1.15, "standard deviation (logarithm) of basket size between customers")
     rate_value: float = _is(0.2, "correlation of purchase rate and basket size")
 
     # Trouble
-    trouble: float = _is(0.07, "share of trips that end in a grievance at mean sensitivity")
-    grievance: float = _is(0.22, "hazard added while aggrieved, at mean service sensitivity")
-    heal: float = _is(0.17, "chance that a grievance ends, by an answer or by forgetting")
-    complains: float = _is(0.5, "share of grievances that become complaints")
+    trouble: float = _is(0.16, "share of trips that end in a grievance at mean sensitivity")
+    grievance: float = _is(0.5, "hazard added while aggrieved, at mean service sensitivity")
+    heal: float = _is(0.08, "chance that a grievance ends, by an answer or by forgetting")
+    complains: float = _is(0.3, "share of grievances that become complaints")
     grumbles: float = _is(0.006, "share of trips that end in a complaint without a grievance")
     returned: float = _is(0.03, "share of lines that are sent back")
     returned_bad: float = _is(0.6, "the same for the first line of a trip whose product disappointed")
@@ -106,18 +106,18 @@ class Parameters:
     cost_service: int = _is(450, "cost of a service call")
 
     # What contacts do
-    discount_lift: float = _is(0.9, "rate added by a coupon at full response")
-    reminder_lift: float = _is(0.5, "rate added by a reminder at full response")
-    payback: float = _is(0.25, "share of the coupon's lift that is missing three to six weeks later")
-    wake_discount: float = _is(2.2, "odds added to coming back from dormancy by a coupon, at full response")
-    wake_reminder: float = _is(1.2, "the same by a reminder")
-    hold_discount: float = _is(0.45, "share of the hazard that a coupon takes away for six weeks, at full response")
+    discount_lift: float = _is(2.0, "rate added by a coupon at full response")
+    reminder_lift: float = _is(1.2, "rate added by a reminder at full response")
+    payback: float = _is(0.15, "share of the coupon's lift that is missing three to six weeks later")
+    wake_discount: float = _is(8.0, "odds added to coming back from dormancy by a coupon, at full response")
+    wake_reminder: float = _is(5.5, "the same by a reminder")
+    hold_discount: float = _is(0.8, "share of the hazard that a coupon takes away for six weeks, at full response")
     hold_service: float = _is(
         0.75, "share of a grievance's hazard that a call takes away for nine weeks, at full response"
     )
     settle_service: float = _is(0.6, "chance that a call ends a grievance in each of four weeks, at full response")
     sleeping_dogs: float = _is(0.12, "share of customers whom contact drives away")
-    bite: float = _is(0.1, "hazard that contact adds for them, for three weeks")
+    bite: float = _is(0.08, "hazard that contact adds for them, for three weeks")
     fatigue: float = _is(0.35, "share of a contact's good effect that each recent contact takes away")
 
 
@@ -125,6 +125,7 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
     "shop": {},
     "cohort": {
         "opening": 0.0, "arrival_weeks": 12, "christmas": 0.25, "campaign_every": 0, "slump": 0.0, "rival": 0.0,
+        "price_shock": 0.0,
     },
     "christmas": {"christmas": 1.6, "season_spread": 0.8},
     "growth": {"growth": 1.5, "arrival_growth": 2.5},
@@ -136,7 +137,7 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
         "season": 0.0, "christmas": 0.0, "market_noise": 0.0, "campaign_every": 0, "trouble": 0.0,
     },
     "faint": {
-        "one_timers": 0.0, "rate_shape": 6.0, "rate_mean": 0.1, "leaving_possible": False, "life_change": 0.0,
+        "one_timers": 0.0, "rate_shape": 2.5, "rate_mean": 0.1, "leaving_possible": False, "life_change": 0.0,
         "season": 0.0, "christmas": 0.0, "market_noise": 0.0, "campaign_every": 0, "trouble": 0.0,
     },
 }  # fmt: skip
