@@ -216,6 +216,105 @@ def append(config: Config, table: str, file: str | Path, progress: Progress = No
         return desk.publish(manifest, taken)
 
 
+def compact(store: HistoryStore, progress: Progress = None) -> HistoryStore:
+    """Lay all parts together into one. The blocks stay the same, bit for bit; files fewer, reading faster."""
+    with writing(store.folder) as desk:
+        return _rewritten(desk, HistoryStore(store.folder), None, progress)[0]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """That a customer was erased, without saying who: the salted mark, what was removed by table, and the generation
+    of the store that no longer has it. The files of earlier generations are gone."""
+
+    mark: str
+    removed: Mapping[str, int]
+    generation: int
+    digest: str
+
+
+def erase(store: HistoryStore, customer_id: str, progress: Progress = None) -> Receipt:
+    """Remove a customer from every file of the store; later ingests leave its lines out.
+
+    Others' rows that name the customer (who was referred) stay without the name. Raises MissingInput where the store
+    does not know the id.
+    """
+    with writing(store.folder) as desk:
+        store = HistoryStore(store.folder)
+        store.customer(customer_id, tables=())
+        after, mark, removed = _rewritten(desk, store, customer_id, progress)
+        return Receipt(mark, removed, after.generation, after.digest)
+
+
+def _rewritten(
+    desk: Desk, store: HistoryStore, gone: str | None, progress: Progress
+) -> tuple[HistoryStore, str, Mapping[str, int]]:
+    """The store as one part, without a customer."""
+    tell = progress or (lambda line: None)
+    old, name = store.manifest, desk.next_name()
+    removed: Counter[str] = Counter()
+    market, customers = MarketSum(), 0
+    with PartWriter(desk.new_part(name), old.buckets) as writer:
+        for bucket in range(old.buckets):
+            tell(f"rewriting bucket {bucket + 1} of {old.buckets}")
+            ids, tables = store.stored(bucket)
+            if gone is not None:
+                ids, tables = _without(ids, tables, gone, removed)
+            writer.add_bucket(bucket, ids, tables, market)
+            customers += ids.num_rows
+        shared = store.shared_costs()
+        writer.add(0, "shared_costs", shared)
+    salt = old.erased[0].partition(":")[0] if old.erased else hashlib.sha256(store.digest.encode()).hexdigest()[:16]
+    mark = "" if gone is None else erased_mark(gone, salt)
+    part = Part(
+        name,
+        desk.settle(name, writer),
+        writer.entries({table: entry for table, entry in old.tables.items()}),
+        tuple(said for part in old.parts for said in part.sources),
+        _added_counts(old.parts),
+        writer.words,
+    )
+    manifest = replace(
+        old,
+        generation=int(name),
+        parts=(part,),
+        customers=customers,
+        market=desk.write_market(name, market),
+        quarantine=old.quarantine if gone is None else desk.quarantine_without(name, old.quarantine, gone),
+        erased=old.erased if gone is None else tuple(sorted({*old.erased, mark})),
+    )
+    desk.point_at(manifest)
+    return HistoryStore(desk.folder), mark, dict(removed)
+
+
+def _without(
+    ids: pa.Table, tables: Mapping[str, Rows], gone: str, removed: Counter[str]
+) -> tuple[pa.Table, dict[str, Rows]]:
+    """A bucket without a customer, and without its name in others' rows."""
+    stays = ids["customer_id"].to_numpy() != gone
+    place = np.cumsum(stays) - 1
+    left = {}
+    for name, rows in tables.items():
+        kept = rows.take(stays[rows.who])
+        removed[name] += len(rows) - len(kept)
+        words = {key: _unnamed_word(value, gone) if key == "referred_id" else value for key, value in kept.words.items()}
+        left[name] = replace(kept, who=place[kept.who], words=words)
+    return ids.filter(pa.array(stays)), left
+
+
+def _unnamed_word(words: Words, gone: str) -> Words:
+    named = np.append(words.words == gone, False)[words.code]
+    return Words(np.where(named, -1, words.code), words.words)
+
+
+def _added_counts(parts: Sequence[Part]) -> dict[str, dict[str, int]]:
+    total: dict[str, Counter[str]] = {}
+    for part in parts:
+        for table, counts in part.counts.items():
+            total.setdefault(table, Counter()).update(counts)
+    return {table: dict(counts) for table, counts in total.items()}
+
+
 # -- what is planned, what was taken in --------------------------------------------------------------------------------
 
 
@@ -467,13 +566,22 @@ def _up_to(as_of: int | None, rows: pa.Table, counts: Counts) -> pa.Table:
 def _without_erased(erased: Sequence[str], rows: pa.Table, counts: Counts) -> pa.Table:
     if not erased:
         return rows
-    ids = pc.unique(rows["customer_id"].drop_null())
-    gone = [i for i in ids.to_pylist() if is_erased(i, erased)]
-    if not gone:
+    if "referred_id" in rows.column_names:
+        rows = _forget(rows, "referred_id", erased_among(pc.unique(flat(rows["referred_id"])), erased))
+    gone = erased_among(pc.unique(flat(rows["customer_id"]).drop_null()), erased)
+    if not len(gone):
         return rows
-    kept = rows.filter(pc.invert(pc.fill_null(pc.is_in(rows["customer_id"], pa.array(gone, pa.large_string())), False)))
+    kept = rows.filter(pc.invert(pc.fill_null(pc.is_in(rows["customer_id"], gone), False)))
     counts.erased += rows.num_rows - kept.num_rows
     return kept
+
+
+def _forget(rows: pa.Table, column: str, gone: pa.Array) -> pa.Table:
+    """The rows with these words of a column absent."""
+    if not len(gone):
+        return rows
+    left = pc.if_else(pc.is_in(rows[column], gone), pa.scalar(None, pa.large_string()), rows[column])
+    return rows.set_column(rows.column_names.index(column), column, left)
 
 
 def _priced(rows: pa.Table, counts: Counts) -> pa.Table:
@@ -553,11 +661,7 @@ def _write_part(
             held = {name: rows for name, spread in spreads.items() if (rows := spread.bucket(bucket)) is not None}
             ids, tables = _bucket(held, plan)
             customers += ids.num_rows
-            writer.add(bucket, "ids", ids)
-            for name, rows in tables.items():
-                writer.add_rows(bucket, name, rows)
-            if "purchases" in tables:
-                market.add(tables["purchases"])
+            writer.add_bucket(bucket, ids, tables, market)
         if shared and sum(rows.num_rows for rows in shared):
             writer.add(0, "shared_costs", _shared(shared))
     sources = tuple(
@@ -566,7 +670,7 @@ def _write_part(
         for file in source.files
     )
     files = desk.settle(plan.name, writer)
-    entries = _entries(plan, writer)
+    entries = writer.entries(_declared(plan))
     fates = {name: count.as_dict() for name, count in counts.items()}
     part = Part(plan.name, files, entries, sources, fates, writer.words)
     return Taken(part, counts, desk.write_quarantine(plan.name, quarantine), customers, market)
@@ -820,22 +924,16 @@ _DERIVE: Mapping[str, Callable[[pa.Table, Ints, Plan], Derived]] = {
 }
 
 
-def _entries(plan: Plan, writer: PartWriter) -> dict[str, TableEntry]:
-    """What the part says of each stored table; declared ones without rows are there too."""
-    none = pa.table({name: pa.nulls(0, pa.null()) for name in ()})
-    declared: dict[str, Rows] = {}
+def _declared(plan: Plan) -> dict[str, TableEntry]:
+    """The stored tables that the columns of the shop's tables promise, as yet without rows."""
+    declared: dict[str, TableEntry] = {}
     for table, names in plan.names.items():
         empty = _empty(CONTRACTS[table], names, plan.unit)
         if table == "purchases":
             empty = _priced(empty, Counts())
         for stored, rows in _DERIVE[table](empty, np.zeros(0, np.int64), plan):
-            declared[stored] = rows
-    del none
-    entries = {}
-    for name, shape in SHAPES.items():
-        if name in declared or name in writer.stats:
-            entries[name] = _entry(shape, declared.get(name), writer.stats.get(name))
-    return entries
+            declared[stored] = TableEntry(tuple(rows.numbers), tuple(rows.words), None, None, True, 0, {})
+    return declared
 
 
 def _empty(contract: Contract, names: Mapping[str, str], unit: Unit) -> pa.Table:
@@ -869,7 +967,7 @@ class Stat:
                 self.sums[name] += int(values.sum())
 
 
-def _entry(shape: Shape, declared: Rows | None, stat: Stat | None) -> TableEntry:
+def _entry(shape: Shape, declared: TableEntry | None, stat: Stat | None) -> TableEntry:
     stat = stat or Stat()
     numbers = dict.fromkeys(declared.numbers if declared else ()) | stat.numbers
     words = dict.fromkeys(declared.words if declared else ()) | stat.words
@@ -880,7 +978,7 @@ def _entry(shape: Shape, declared: Rows | None, stat: Stat | None) -> TableEntry
         tuple(words),
         stat.first if stat.first != st.NEVER else None,
         stat.last if stat.last >= 0 else None,
-        declared is not None,
+        declared is not None and declared.declared,
         stat.rows,
         dict(stat.sums),
     )
@@ -905,6 +1003,19 @@ class PartWriter:
     def __exit__(self, *problem: object) -> None:
         for writer in self.writers.values():
             writer.close()
+
+    def add_bucket(self, bucket: int, ids: pa.Table, tables: Mapping[str, Rows], market: MarketSum) -> None:
+        """One bucket's customers and collapsed tables; its purchases go into the market too."""
+        self.add(bucket, "ids", ids)
+        for name, rows in tables.items():
+            self.add_rows(bucket, name, rows)
+        if "purchases" in tables:
+            market.add(tables["purchases"])
+
+    def entries(self, promised: Mapping[str, TableEntry]) -> dict[str, TableEntry]:
+        """What the part says of each stored table; promised ones without rows are there too."""
+        names = [name for name in SHAPES if name in promised or name in self.stats]
+        return {name: _entry(SHAPES[name], promised.get(name), self.stats.get(name)) for name in names}
 
     def add_rows(self, bucket: int, name: str, rows: Rows) -> None:
         if len(rows):
@@ -984,9 +1095,22 @@ class Desk:
     def write_quarantine(self, name: str, quarantine: Quarantine) -> tuple[FileEntry, ...]:
         if not quarantine.rows:
             return ()
-        file = self.folder / f"quarantine-{name}.csv"
-        pacsv.write_csv(quarantine.table(), file)
-        return (_entry_of(file, file.name, (len(quarantine.rows),)),)
+        return (self._write_csv(f"quarantine-{name}.csv", quarantine.table()),)
+
+    def quarantine_without(self, name: str, entries: Sequence[FileEntry], gone: str) -> tuple[FileEntry, ...]:
+        """The quarantined rows that do not show an id."""
+        left = []
+        for entry in entries:
+            text = pa.string()
+            convert = pacsv.ConvertOptions(column_types=dict.fromkeys(("value", "reason", "column"), text))
+            rows = pacsv.read_csv(self.folder / entry.path, convert_options=convert)
+            left.append(rows.filter(pc.invert(pc.match_substring(rows["value"], gone))))
+        rows = pa.concat_tables(left, promote_options="permissive") if left else None
+        return () if rows is None or not rows.num_rows else (self._write_csv(f"quarantine-{name}.csv", rows),)
+
+    def _write_csv(self, name: str, rows: pa.Table) -> FileEntry:
+        pacsv.write_csv(rows, self.folder / name)
+        return _entry_of(self.folder / name, name, (rows.num_rows,))
 
     def counted_again(self, manifest: Manifest) -> Manifest:
         """The manifest with its market and its customers counted over all parts."""
@@ -1080,12 +1204,21 @@ def _hold(lock: Any, folder: Path) -> None:
 
 # -- erasure -----------------------------------------------------------------------------------------------------------
 
+_PREFIX = 12  # bits of an id's hash that a mark shows: enough to look closely at one id in 4,096
+
 
 def erased_mark(customer_id: str, salt: str) -> str:
-    """A salted hash that says of an id whether it was erased, without holding it."""
-    return f"{salt}:{hashlib.sha256(f'{salt}:{customer_id}'.encode()).hexdigest()}"
+    """A salted hash that says of an id whether it was erased, without holding it: salt, a few bits, sha256."""
+    few = int(hash_ids([customer_id])[0]) & ((1 << _PREFIX) - 1)
+    return f"{salt}:{few}:{hashlib.sha256(f'{salt}:{customer_id}'.encode()).hexdigest()}"
 
 
-def is_erased(customer_id: str, erased: Sequence[str]) -> bool:
-    """Whether the id is among the erased ones."""
-    return any(erased_mark(customer_id, mark.partition(":")[0]) == mark for mark in erased)
+def erased_among(ids: pa.Array, erased: Sequence[str]) -> pa.Array:
+    """Those of the ids that are erased."""
+    if not erased:
+        return ids.slice(0, 0)
+    salt = erased[0].partition(":")[0]
+    few = np.array([int(mark.split(":")[1]) for mark in erased], np.uint64)
+    near = ids.filter(pa.array(np.isin(hash_ids(ids) & np.uint64((1 << _PREFIX) - 1), few)))
+    marks = set(erased)
+    return pa.array([i for i in near.to_pylist() if erased_mark(i, salt) in marks], pa.large_string())

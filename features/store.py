@@ -281,6 +281,7 @@ def to_arrow(rows: Rows) -> pa.Table:
     }
     columns |= {name: pa.array(values) for name, values in rows.numbers.items()}
     for name, words in rows.words.items():
+        words = shrunk(words)
         codes = pa.array(words.code.astype(np.int32), mask=words.code < 0)
         columns[name] = pa.DictionaryArray.from_arrays(codes, pa.array(words.words, pa.string()))
     return pa.table(columns)
@@ -616,6 +617,21 @@ class HistoryStore:
                         }
                     )
 
+    def stored(self, bucket: int) -> tuple[pa.Table, dict[str, Rows]]:
+        """A bucket over all parts as it would be written in one: its customers, and every table, the hidden ones too."""
+        ids, bought, known, places = self._customers(bucket)
+        table = pa.table(
+            {
+                "customer_id": pa.array(ids, pa.string()),
+                "first_bought": pa.array(bought.astype(np.int32)),
+                "first_known": pa.array(known.astype(np.int32)),
+            }
+        )
+        found = {name: self._rows(bucket, name, places) for name in self.manifest.tables if name in SHAPES}
+        hidden = {SHAPES[name].distinct: name for name in found if SHAPES[name].distinct in found}
+        found |= {ids: self._distinct(bucket, name, places) for ids, name in hidden.items()}
+        return table, found
+
     def purchase_days(self, bucket: int) -> tuple[Rows, int]:
         """A bucket's purchases, and how many customers it has."""
         ids, _, _, places = self._customers(bucket)
@@ -791,7 +807,7 @@ def _known(block: Block, who: NDArray[np.bool_], last: int) -> Block:
     tables = {}
     for name, table in block.tables.items():
         keep = who[table.who] & (table.day <= last)
-        words = {key: _shrunk(value, keep) for key, value in table.words.items()}
+        words = {key: shrunk(Words(value.code[keep], value.words)) for key, value in table.words.items()}
         since = table.since if table.since is not None and table.since <= last else None
         tables[name] = EventTable(
             place[table.who[keep]],
@@ -803,10 +819,11 @@ def _known(block: Block, who: NDArray[np.bool_], last: int) -> Block:
     return Block(block.customers[who], tables)
 
 
-def _shrunk(words: Words, keep: NDArray[np.bool_]) -> Words:
-    """Only these rows, and only the words they hold."""
-    code = words.code[keep]
+def shrunk(words: Words) -> Words:
+    """Only the words that a row holds."""
     used = np.zeros(len(words.words) + 1, bool)
-    used[code] = True
+    used[words.code] = True
+    if used[:-1].all():
+        return words
     place = np.cumsum(used[:-1]) - 1
-    return Words(_recode(code, place), words.words[used[:-1]])
+    return Words(_recode(words.code, place), words.words[used[:-1]])
