@@ -14,8 +14,9 @@ import hashlib
 import os
 import re
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,7 +48,7 @@ from features.reader import (
     source_of,
 )
 from features.store import SHAPES, UNDATED, FileEntry, HistoryStore, Manifest, Part, Rows, Shape, TableEntry
-from features.tables import CONTRACTS, Contract, Unit, conform, exponent_of, flat, score_range
+from features.tables import CONTRACTS, Bad, Contract, Unit, conform, exponent_of, flat, score_range
 from features.windows import to_date
 
 Progress = Callable[[str], None] | None
@@ -73,6 +74,11 @@ class Counts:
     reasons: Counter[str] = field(default_factory=Counter)
     first: list[str] = field(default_factory=list)
 
+    def add(self, other: Counts) -> None:
+        """The numbers of a batch, to those of the table."""
+        for name, number in other.as_dict().items():
+            setattr(self, name, getattr(self, name) + number)
+
     def as_dict(self) -> dict[str, int]:
         names = ("read", "kept", "filtered", "guests", "bad", "later", "erased", "free")
         return {name: int(getattr(self, name)) for name in names}
@@ -93,6 +99,7 @@ class IngestReport:
     quarantine: Path | None
     notes: tuple[str, ...] = ()
 
+    @property
     def lines(self) -> list[str]:
         """The report as it is printed."""
         said = [
@@ -503,30 +510,54 @@ def _take_in(desk: Desk, plan: Plan, old: HistoryStore | None, progress: Progres
 def _checked(
     plan: Plan, table: str, source: Source, counts: Counts, quarantine: Quarantine, orders: pa.Table | None
 ) -> Iterator[pa.Table]:
-    """Typed rows of a source that can be used, with the place of their file in `_seq`."""
+    """Typed rows of a source that can be used; the rest is counted."""
     contract = CONTRACTS[table]
     skipped: dict[str, list[int]] = {}
-    for batch in batches(source, contract, plan.names[table]):
+
+    def check(batch: Batch) -> tuple[Batch, Counts, Ints, pa.Table, Bad]:
+        found = Counts(read=batch.rows.num_rows)
+        rows, place = _filtered(batch, source, found)
+        if orders is not None and "customer_id" not in rows.column_names:
+            rows = rows.append_column("customer_id", _customers_by_order(rows, orders))
+        typed, bad = conform(contract, rows, plan.unit)
+        return batch, found, place, _usable(plan, table, typed, batch, found), bad
+
+    for batch, found, place, typed, bad in _ahead(check, batches(source, contract, plan.names[table])):
         lines = skipped.setdefault(batch.file, [])
         for line, text in batch.skipped:
             lines.append(line)
             counts.read += 1
             quarantine.add(table, counts, batch.file, line, "", text, "has too many or too few fields")
-        counts.read += batch.rows.num_rows
-        rows, place = _filtered(batch, source, counts)
-        if orders is not None and "customer_id" not in rows.column_names:
-            rows = rows.append_column("customer_id", _customers_by_order(rows, orders))
-        typed, bad = conform(contract, rows, plan.unit)
         for i, column, value, reason in zip(bad.row, bad.column, bad.value, bad.reason, strict=True):
             line = line_of(batch.file, batch.first + int(place[i]), lines)
             quarantine.add(table, counts, batch.file, line, column, value, reason)
-        typed = _with_customer(table, typed, counts)
-        typed = _up_to(plan.as_of, typed, counts)
-        typed = _without_erased(plan.erased, typed, counts)
-        if table == "purchases":
-            typed = _priced(typed, counts)
-        counts.kept += typed.num_rows
-        yield typed.append_column("_seq", pa.array(np.full(typed.num_rows, plan.first_place + batch.place)))
+        counts.add(found)
+        yield typed
+
+
+def _usable(plan: Plan, table: str, typed: pa.Table, batch: Batch, counts: Counts) -> pa.Table:
+    """The rows that go into the store: with a customer, not after the as-of day, of nobody erased, not of amount 0."""
+    typed = _with_customer(table, typed, counts)
+    typed = _up_to(plan.as_of, typed, counts)
+    typed = _without_erased(plan.erased, typed, counts)
+    if table == "purchases":
+        typed = _priced(typed, counts)
+    if table == "customers":
+        typed = typed.append_column("_seq", pa.array(np.full(typed.num_rows, plan.first_place + batch.place)))
+    counts.kept += typed.num_rows
+    return typed
+
+
+def _ahead(work: Callable[[Any], Any], items: Iterable[Any], threads: int = 2) -> Iterator[Any]:
+    """`work` of each item, in order, with a few done ahead: Arrow and NumPy let go of the interpreter's lock."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Any] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _filtered(batch: Batch, source: Source, counts: Counts) -> tuple[pa.Table, Ints]:
@@ -537,6 +568,8 @@ def _filtered(batch: Batch, source: Source, counts: Counts) -> tuple[pa.Table, I
         keep = np.asarray(kept.to_numpy(zero_copy_only=False) if isinstance(kept, pa.Array) else kept.to_numpy(), bool)
         counts.filtered += int((~keep).sum())
         rows, place = rows.filter(kept), place[keep]
+    if "status" in rows.column_names:  # has done its work
+        rows = rows.drop_columns(["status"])
     return rows, place
 
 
@@ -657,9 +690,12 @@ def _write_part(
 ) -> Taken:
     market, customers = MarketSum(), 0
     with PartWriter(desk.new_part(plan.name), plan.buckets) as writer:
-        for bucket in range(plan.buckets):
+
+        def collapsed(bucket: int) -> tuple[int, pa.Table, dict[str, Rows]]:
             held = {name: rows for name, spread in spreads.items() if (rows := spread.bucket(bucket)) is not None}
-            ids, tables = _bucket(held, plan)
+            return bucket, *_bucket(held, plan)
+
+        for bucket, ids, tables in _ahead(collapsed, range(plan.buckets)):
             customers += ids.num_rows
             writer.add_bucket(bucket, ids, tables, market)
         if shared and sum(rows.num_rows for rows in shared):
@@ -941,7 +977,7 @@ def _empty(contract: Contract, names: Mapping[str, str], unit: Unit) -> pa.Table
         {name: pa.array([], pa.string()) for name in contract.names if name in names or name == "customer_id"}
     )
     rows = conform(contract, raw, unit)[0]
-    return rows.append_column("_seq", pa.array([], pa.int64()))
+    return rows.append_column("_seq", pa.array([], pa.int64())) if contract.name == "customers" else rows
 
 
 @dataclass

@@ -211,11 +211,12 @@ def batches(source: Source, contract: Contract, names: Mapping[str, str]) -> Ite
     """The source's rows, some hundred thousand at a time, under our names; columns of `only` keep theirs."""
     wanted = {theirs: ours for ours, theirs in names.items()}
     extra = [name for name in source.only if name not in names]
+    words = [theirs for ours, theirs in names.items() if contract[ours].kind == "word"]
     for place, file in enumerate(source.files):
         have = header(source, file)
         columns = [name for name in dict.fromkeys([*names.values(), *extra]) if name in have]
         first = 0
-        for rows, skipped in _raw(source, file, columns):
+        for rows, skipped in _raw(source, file, columns, words):
             pairs = [(ours, rows[theirs]) for ours, theirs in names.items() if theirs in rows.column_names]
             pairs += [(name, rows[name]) for name in extra if name not in wanted and name in rows.column_names]
             named = pa.table(dict(pairs)) if pairs else rows
@@ -253,21 +254,22 @@ def line_of(file: str, row: int, skipped: Sequence[int]) -> int:
 Raw = Iterator[tuple[pa.Table, tuple[tuple[int, str], ...]]]
 
 
-def _raw(source: Source, file: str, columns: list[str]) -> Raw:
+def _raw(source: Source, file: str, columns: list[str], words: list[str]) -> Raw:
     if "://" in file:
         return _database_rows(source, columns)
-    return _parquet_rows(file, columns) if file.lower().endswith(PARQUET_ENDINGS) else _csv_rows(file, columns)
+    return _parquet_rows(file, columns, words) if file.lower().endswith(PARQUET_ENDINGS) else _csv_rows(file, columns)
 
 
-def _parquet(file: str) -> pq.ParquetFile:
+def _parquet(file: str, words: list[str] | None = None) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file)
+        return pq.ParquetFile(file, read_dictionary=words)
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(file, "Parquet", error) from None
 
 
-def _parquet_rows(file: str, columns: list[str]) -> Raw:
-    opened = _parquet(file)
+def _parquet_rows(file: str, columns: list[str], words: list[str]) -> Raw:
+    texts = {field.name for field in _parquet(file).schema_arrow if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)}
+    opened = _parquet(file, [name for name in words if name in columns and name in texts])
     for name in columns:
         kind = opened.schema_arrow.field(name).type
         if pa.types.is_nested(kind):

@@ -298,7 +298,7 @@ def conform(contract: Contract, rows: pa.Table, unit: Unit) -> tuple[pa.Table, B
     """Typed columns of the rows that hold to the contract, and the rows that do not.
 
     `rows` has the contract's columns by their own names, of any type a file may give them; columns the table lacks are
-    left out of the result. Typed: id and word -> large_string, time and date -> int32 days, money -> int64 minor units,
+    left out of the result. Typed: id and word -> large_string (words as dictionaries), time and date -> int32 days, money -> int64 minor units,
     number -> int64 thousandths, whole -> int64, score -> float64, flag -> int8; absent is null. Row numbers of `Bad`
     count from the first row given. Each bad row is named once, by its first bad column.
     """
@@ -315,7 +315,7 @@ def conform(contract: Contract, rows: pa.Table, unit: Unit) -> tuple[pa.Table, B
     for column in contract.columns:
         if column.name not in rows.column_names:
             continue
-        values, wrong, reason = read_column(flat(rows[column.name]), column, unit)
+        values, wrong, reason = read_column(_joined(rows[column.name]), column, unit)
         if wrong is not None:
             fail(wrong, column.name, reason)
         if not column.nullable and values.null_count:
@@ -329,14 +329,15 @@ def conform(contract: Contract, rows: pa.Table, unit: Unit) -> tuple[pa.Table, B
 
 def read_column(values: pa.Array, column: Column, unit: Unit) -> tuple[pa.Array, Mask | None, str]:
     """One column typed, the rows it fails on (None: none) and why they fail."""
+    if pa.types.is_dictionary(values.type) and column.kind != "word":
+        values = values.dictionary_decode()
     typed, wrong = _READERS[column.kind](values, unit)
     reason = f"is not what {column.name} may be: {column.allowed}"
     if column.low is not None:
         wrong = _either(wrong, _true(pc.less(typed, column.low)))
     if column.words:
-        wrong = _either(
-            wrong, _true(pc.invert(pc.is_in(typed, pa.array(column.words, typed.type)))) & _true(typed.is_valid())
-        )
+        allowed = pc.is_in(flat(typed), pa.array(column.words, pa.large_string()))
+        wrong = _either(wrong, ~_true(allowed) & _true(typed.is_valid()))
     if wrong is not None and not wrong.any():
         wrong = None
     return typed, wrong, reason
@@ -344,11 +345,16 @@ def read_column(values: pa.Array, column: Column, unit: Unit) -> tuple[pa.Array,
 
 def flat(values: pa.ChunkedArray | pa.Array) -> pa.Array:
     """One plain array: chunks joined, dictionaries decoded."""
+    values = _joined(values)
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+
+def _joined(values: pa.ChunkedArray | pa.Array) -> pa.Array:
     if isinstance(values, pa.ChunkedArray):
         values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
     if isinstance(values, pa.ChunkedArray):  # an empty column, or too long for 32-bit offsets
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+    return values
 
 
 # -- one reader a kind: (values, unit) -> (typed values, rows that are wrong or None) ----------------------------------
@@ -372,6 +378,19 @@ def _text(values: pa.Array, unit: Unit) -> tuple[pa.Array, Mask | None]:
     if pc.any(empty).as_py():
         texts = pc.if_else(empty, pa.scalar(None, pa.large_string()), texts)
     return texts, wrong
+
+
+def _word(values: pa.Array, unit: Unit) -> tuple[pa.Array, Mask | None]:
+    """Text exactly as given, as a dictionary: words repeat."""
+    if not pa.types.is_dictionary(values.type):
+        texts, wrong = _text(values, unit)
+        return texts.dictionary_encode(), wrong
+    words, wrong = _text(values.dictionary, unit)
+    codes = values.indices.cast(pa.int32())
+    if words.null_count or wrong is not None:  # the empty word is absent
+        wrong = None if wrong is None else np.append(wrong, False)[codes.fill_null(-1).to_numpy()]
+        codes = pc.if_else(words.is_valid().take(codes), codes, None)
+    return pa.DictionaryArray.from_arrays(codes, words), wrong
 
 
 def _days(values: pa.Array, unit: Unit, first: int = FIRST_DAY) -> tuple[pa.Array, Mask | None]:
@@ -428,7 +447,7 @@ def _flag(values: pa.Array, unit: Unit) -> tuple[pa.Array, Mask | None]:
 
 _READERS: Mapping[Kind, Callable[[pa.Array, Unit], tuple[pa.Array, Mask | None]]] = {
     "id": _text,
-    "word": _text,
+    "word": _word,
     "time": _days,
     "date": _births,
     "money": _money,
@@ -589,7 +608,7 @@ def _score_checks(typed: Mapping[str, pa.Array]) -> list[tuple[Mask, str, str]]:
     low, high = score_range(typed)
     score, answered = typed["score"], _true(typed["at"].is_valid())
     asked = _true(typed["invited_at"].is_valid()) if "invited_at" in typed else np.zeros(len(score), bool)
-    kind = typed.get("kind", pa.nulls(len(score), pa.large_string()))
+    kind = flat(typed["kind"]) if "kind" in typed else pa.nulls(len(score), pa.large_string())
     outside = _true(pc.or_(pc.less(score, pa.array(low)), pc.greater(score, pa.array(high))))
     return [
         (~answered & ~asked, "at", "is missing"),
@@ -602,7 +621,7 @@ def _score_checks(typed: Mapping[str, pa.Array]) -> list[tuple[Mask, str, str]]:
 def score_range(typed: Mapping[str, pa.Array]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The worst and the best possible score of each row: as given, else 0 to 10 for nps and 1 to 5 for the rest."""
     n = len(typed["score"])
-    nps = _true(pc.equal(typed["kind"], "nps")) if "kind" in typed else np.zeros(n, bool)
+    nps = _true(pc.equal(flat(typed["kind"]), "nps")) if "kind" in typed else np.zeros(n, bool)
 
     def given(name: str, of_nps: float, of_rest: float) -> NDArray[np.float64]:
         usual = np.where(nps, of_nps, of_rest)
