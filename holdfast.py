@@ -1,16 +1,17 @@
 """The front door: the `holdfast` command.
 
-The only file that imports all four rooms, each inside the command that needs it, so that `holdfast --help` answers at once.
-A command reads the settings, calls one function of one room, prints what came back, and turns an expected failure into one
-message and its exit code. Nothing is computed here.
+The only file that imports all four rooms, each inside the command that needs it, so that `holdfast --help` answers at
+once. A command reads the settings, calls a function of one room and prints what came back; an expected failure becomes
+one message and its exit code. Nothing is computed here.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ import typer
 
 if TYPE_CHECKING:
     from features.config import Config
+    from features.store import HistoryStore
 
 app = typer.Typer(
     name="holdfast",
@@ -29,6 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+SETTINGS = Path("holdfast.toml")
+TABLE_WIDTH = 200
+DEMO_ROWS = 5
 
 ConfigPath = Annotated[Path, typer.Option("--config", help="the settings")]
 AsOf = Annotated[
@@ -42,6 +48,11 @@ class ListName(StrEnum):
     early_warning = "early-warning"
     retention = "retention"
     win_back = "win-back"
+
+
+class Language(StrEnum):
+    en = "en"
+    zh_cn = "zh-CN"
 
 
 class Format(StrEnum):
@@ -59,40 +70,36 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; nothing but the code and what it printed comes back."""
-    from features.errors import HoldfastError
-
     try:
-        code = app(args=arguments, prog_name="holdfast", standalone_mode=False)
-        return int(code or 0)
-    except HoldfastError as error:
-        typer.echo(f"holdfast: {error.message()}", err=True)
-        return error.exit_code
+        return int(app(args=arguments, prog_name="holdfast", standalone_mode=False) or 0)
     except typer.Exit as leave:
         return leave.exit_code
     except typer.Abort:
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever read our output has had enough, as `holdfast list … | head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except typer.TyperException as error:
-        typer.echo(f"holdfast: {error.format_message()}\n  do:      holdfast --help", err=True)
-        return error.exit_code
     except Exception as error:  # noqa: BLE001  the last fence: nobody shall see a bare traceback
-        return _unexpected(error)
+        code, message = _told(error)
+        typer.echo(f"holdfast: {message}", err=True)
+        return code
 
 
-def _unexpected(error: Exception) -> int:
-    """What nobody foresaw: one message, and the traceback in a file that can be sent to us."""
-    import tempfile
+def _told(error: Exception) -> tuple[int, str]:
+    """The exit code and the message of whatever went wrong."""
+    from features.errors import HoldfastError
 
+    if isinstance(error, HoldfastError):
+        return error.exit_code, error.message()
+    if isinstance(error, typer.TyperException):
+        return error.exit_code, f"{error.format_message()}\n  do:      holdfast --help"
     with tempfile.NamedTemporaryFile("w", prefix="holdfast-", suffix=".txt", delete=False, encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
-    typer.echo(
-        f"holdfast: an unexpected {type(error).__name__}: {error}\n"
-        f"  where:   {file.name} holds the traceback\n  do:      this is a defect of holdfast; please report it with that file",
-        err=True,
+    return 1, (
+        f"an unexpected {type(error).__name__}: {error}\n"
+        f"  where:   {file.name} holds the traceback\n"
+        "  do:      this is a defect of holdfast; please report it with that file"
     )
-    return 1
 
 
 def _config(path: Path) -> Config:
@@ -142,3 +149,299 @@ def _progress() -> Iterator[Progress]:
         yield progress
     finally:
         progress.stop()
+
+
+def _store(config: Config) -> HistoryStore:
+    from features.store import HistoryStore
+
+    return HistoryStore(config.var / "history")
+
+
+def _days(texts: list[str]) -> list[int]:
+    return [day for day in map(_day, texts) if day is not None]
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+# -- bring a log -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def init(
+    table: Annotated[str, typer.Argument(help="a purchase table: CSV(.gz), Parquet or a glob")],
+    config: ConfigPath = SETTINGS,
+    force: Annotated[bool, typer.Option("--force", help="overwrite the settings that are there")] = False,
+) -> None:
+    """Look at a purchase table, guess its columns, propose the windows with the evidence, write holdfast.toml."""
+    from features import inspect
+
+    proposal = inspect.propose(table, beside=config)
+    inspect.write(proposal, config, force=force)
+    _say(proposal.evidence)
+    typer.echo(f"\nwritten: {config}. Next: holdfast check, holdfast ingest, holdfast train --promote, holdfast score")
+
+
+@app.command()
+def check(config: ConfigPath = SETTINGS) -> None:
+    """Check the data: counts, first offending rows, windows, class balance, what each missing table costs, settings."""
+    from features import config as settings
+    from features import inspect
+
+    chosen = _config(config)
+    with _progress() as progress:
+        report = inspect.check(chosen, progress=progress)
+    _say(report.lines)
+    typer.echo("\nsettings in force")
+    for key, value, origin in settings.effective(chosen):
+        typer.echo(f"  {key:<34} {'none' if value is None else value!s:<24} {origin}")
+
+
+@app.command()
+def ingest(
+    config: ConfigPath = SETTINGS,
+    append: Annotated[Path | None, typer.Option("--append", metavar="FILE", help="a weekly delta")] = None,
+    table: Annotated[str, typer.Option("--table", help="the table that the delta belongs to")] = "purchases",
+    as_of: AsOf = None,
+) -> None:
+    """Read the tables into the history store; --append adds a delta of one of them."""
+    from features import ingest as ingestion
+
+    chosen = _config(config)
+    with _progress() as progress:
+        if append is None:
+            report = ingestion.ingest(chosen, _day(as_of), progress)
+        else:
+            report = ingestion.append(chosen, table, append, progress)
+    _say(report.lines)
+
+
+@app.command()
+def features(
+    cutoff: Cutoffs,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="a Parquet file")],
+    config: ConfigPath = SETTINGS,
+) -> None:
+    """Write the snapshot table: every customer at risk at each cutoff, with labels where the horizon is closed."""
+    from features import catalogue, snapshot
+
+    chosen = _config(config)
+    store = _store(chosen)
+    chosen_features = catalogue.select(
+        store.tables, families=chosen.model.families, modules=[chosen.root / name for name in chosen.features.modules]
+    )
+    with _progress() as progress:
+        rows = snapshot.write(store, _days(cutoff), chosen.span, out, features=chosen_features, progress=progress)
+    typer.echo(f"{rows:,} rows x {len(chosen_features)} features in {out}")
+
+
+@app.command()
+def compact(config: ConfigPath = SETTINGS) -> None:
+    """Tidy the history store: weekly parts are laid together; what it answers stays the same, bit for bit."""
+    from features import ingest as ingestion
+
+    with _progress() as progress:
+        store = ingestion.compact(_store(_config(config)), progress)
+    typer.echo(f"generation {store.generation}: {store.customers_total:,} customers in one part")
+
+
+# -- train and promote -------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    config: ConfigPath = SETTINGS,
+    as_of: AsOf = None,
+    promote: Annotated[bool, typer.Option("--promote", help="and put it before the gate")] = False,
+) -> None:
+    """Fit, calibrate, compare with the rules and the champion, log to MLflow, write a bundle."""
+    from training import gate
+    from training import train as training
+
+    chosen = _config(config)
+    with _progress() as progress:
+        summary = training.run(chosen, _day(as_of), progress)
+        verdict = gate.promote(chosen, summary.bundle, progress) if promote else None
+    _say(summary.lines)
+    if verdict:
+        _say(verdict.lines)
+
+
+@app.command()
+def backtest(
+    config: ConfigPath = SETTINGS,
+    cutoff: Cutoffs = [],  # noqa: B006  read by typer, changed by nobody
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="where forecasts go, as Parquet")] = None,
+) -> None:
+    """For each cutoff train only on what was known then, forecast all at risk, and judge beside the rules."""
+    from training import backtest as backtesting
+
+    with _progress() as progress:
+        result = backtesting.command(_config(config), _days(cutoff), out, progress)
+    _say(result.lines)
+
+
+@app.command()
+def promote(
+    bundle: Annotated[str | None, typer.Argument(help="a bundle's id; by default the latest")] = None,
+    config: ConfigPath = SETTINGS,
+) -> None:
+    """Put a bundle before the gate; if nothing is better, it becomes the champion."""
+    from training import gate
+
+    with _progress() as progress:
+        verdict = gate.promote(_config(config), bundle, progress)
+    _say(verdict.lines)
+
+
+@app.command()
+def rollback(config: ConfigPath = SETTINGS) -> None:
+    """Make the champion before this one champion again."""
+    from training import gate
+
+    _say(gate.rollback(_config(config)).lines)
+
+
+@app.command()
+def compare(
+    one: Annotated[str, typer.Argument(metavar="RUN")],
+    other: Annotated[str, typer.Argument(metavar="RUN")],
+    config: ConfigPath = SETTINGS,
+) -> None:
+    """Two runs side by side: the difference of every metric with its interval, by customer."""
+    from training import compare as comparing
+
+    with _progress() as progress:
+        result = comparing.run(_config(config), one, other, progress)
+    _say(result.lines)
+
+
+# -- Monday ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def score(config: ConfigPath = SETTINGS, as_of: AsOf = None) -> None:
+    """Forecast with the champion and publish the three lists, atomically, written to the ledger."""
+    from serving import score as scoring
+
+    with _progress() as progress:
+        published = scoring.run(_config(config), _day(as_of), progress)
+    _say(scoring.lines(published))
+
+
+@app.command(name="list")
+def list_(
+    name: Annotated[ListName, typer.Argument()],
+    config: ConfigPath = SETTINGS,
+    format: Annotated[Format, typer.Option("--format")] = Format.table,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="by default standard output")] = None,
+    rows: Annotated[int, typer.Option("--rows", help="how many the table shows")] = 20,
+    language: Annotated[Language | None, typer.Option("--language", help="by default the shop's")] = None,
+) -> None:
+    """Print or export a published list; the held-out are counted, never shown."""
+    from serving import export, publish
+
+    chosen = _config(config)
+    published = publish.current(chosen.var)
+    tongue = language or chosen.shop.language
+    if format is Format.table:
+        width = None if sys.stdout.isatty() else TABLE_WIDTH
+        typer.echo(export.table(published, name, tongue, most=rows, width=width), nl=False)
+    elif out is not None:
+        export.to(published, name, format, out, tongue)
+        typer.echo(f"written: {out}")
+    else:
+        sys.stdout.buffer.write(export.as_bytes(published, name, format, tongue))
+
+
+# -- the simulated shop ------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where the tables, holdfast.toml and truth/ go")],
+    customers: Annotated[int, typer.Option("--customers", min=1)] = 6_000,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 7,
+    weeks: Annotated[int, typer.Option("--weeks", min=1)] = 104,
+    scenario: Annotated[
+        str, typer.Option("--scenario", help="what kind of shop; an unknown one names the known")
+    ] = "shop",
+) -> None:
+    """Simulate a shop whose truth is known; the truth goes to truth/, which no other command reads."""
+    from training import simulate as simulation
+
+    with _progress() as progress:
+        report = simulation.shop(customers, seed, out, weeks=weeks, scenario=scenario, progress=progress)
+    typer.echo(
+        f"{report.customers:,} customers in {out}: " + ", ".join(f"{n:,} {name}" for name, n in report.rows.items())
+    )
+    typer.echo(f"next: holdfast ingest --config {out / 'holdfast.toml'}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="a folder that the demo may empty")] = Path("demo"),
+    customers: Annotated[int, typer.Option("--customers", min=1)] = 6_000,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 7,
+) -> None:
+    """The whole road on a simulated shop: ingest, train, back-test, promote, score, and where to look."""
+    from features import ingest as ingestion
+    from serving import export, publish
+    from serving import score as scoring
+    from training import backtest as backtesting
+    from training import gate
+    from training import simulate as simulation
+    from training import train as training
+    from training.track import Tracker
+
+    _empty(out)
+    with _progress() as progress:
+        simulation.shop(customers, seed, out, progress=progress)
+        config = _config(out / "holdfast.toml")
+        taken = ingestion.ingest(config, progress=progress)
+        judged = backtesting.command(config, [], None, progress)
+        summary = training.run(config, None, progress)
+        verdict = gate.promote(config, summary.bundle, progress)
+        published = scoring.run(config, None, progress)
+    _say(["", *taken.lines, "", *judged.lines, "", *summary.lines, *verdict.lines, ""])
+    for name in publish.LISTS:
+        typer.echo(export.table(published, name, config.shop.language, most=DEMO_ROWS, width=TABLE_WIDTH))
+    _say(_whereabouts(out, Tracker.of(config).where))
+
+
+def _empty(folder: Path) -> None:
+    """Make way for a new demo; a folder that is no demo's is left alone."""
+    import shutil
+
+    from features.errors import UsageError
+
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / "truth").is_dir():
+            raise UsageError(
+                "the demo needs a folder of its own",
+                where=str(folder),
+                got="a folder with other things",
+                do="use --out",
+            )
+        shutil.rmtree(folder)
+
+
+def _whereabouts(out: Path, runs: str) -> list[str]:
+    settings = out / "holdfast.toml"
+    return [
+        "where to look",
+        f"  lists, as published       {out / 'var' / 'published' / 'current'}",
+        f"  the champion              {out / 'var' / 'bundles' / 'champion'}",
+        f"  runs and pictures         mlflow ui --backend-store-uri {runs}",
+        f"  what is really true       {out / 'truth'} (no command reads it)",
+        "what to do next",
+        f"  holdfast list retention --config {settings} --format xlsx --out retention.xlsx",
+        f"  holdfast check --config {settings}",
+        "  holdfast init YOUR-LOG.csv",
+    ]
+
+
+if __name__ == "__main__":
+    main()
