@@ -7,7 +7,7 @@ so that sums of them are exact in float64 below 2**53 and cannot depend on how c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,3 +48,21 @@ class Block:
 
     customers: NDArray[np.object_]
     tables: Mapping[str, EventTable]
+
+
+def parts(block: Block, customers: int) -> Iterator[Block]:
+    """The block cut into blocks of at most so many customers, in order."""
+    for first in range(0, len(block.customers), customers):
+        last = min(first + customers, len(block.customers))
+        yield Block(block.customers[first:last], {n: _rows(t, first, last) for n, t in block.tables.items()})
+
+
+def _rows(table: EventTable, first: int, last: int) -> EventTable:
+    lo, hi = np.searchsorted(table.who, (first, last))
+    return EventTable(
+        table.who[lo:hi] - first,
+        table.day[lo:hi],
+        {name: values[lo:hi] for name, values in table.measures.items()},
+        {name: Words(column.code[lo:hi], column.words) for name, column in table.words.items()},
+        table.since,
+    )

@@ -18,20 +18,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.errors import BadConfiguration, UsageError
+from features.errors import BadConfiguration, HoldfastError, UsageError
 from features.history import History
 from features.windows import Windows
 
 Scope = Literal["own", "population", "season"]
 Unit = Literal["days", "money", "money a day", "count", "count a day", "share", "share a day", "ratio", "score", "flag"]
 
-FAMILIES = ("rhythm", "money", "life", "process")
+FAMILIES = ("rhythm", "money", "basket", "service", "response", "browsing", "life", "market", "neighbours", "process")
 COSTS = Path(__file__).with_name("costs.json")
 
 
@@ -55,7 +54,7 @@ class Feature:
     """One column of a snapshot. Calling it with a History gives a float64 per row, NaN where it is absent.
 
     `absence` says when it is NaN and why, `phrase` is a clause per language with a {value} and, where the feature looks
-    at a window that scales with the horizon, {days}. `tables` are all needed. `scope`: "own" depends on this customer's
+    at a window that scales with the horizon, {days}. Without any of its `tables` it is absent throughout. `scope`: "own" depends on this customer's
     rows alone, "population" also on frozen tables of everybody known at the cutoff, "season" also on the calendar.
     """
 
@@ -71,6 +70,8 @@ class Feature:
     span: Span | None = None
 
     def __call__(self, h: History) -> NDArray[np.float64]:
+        if not all([h.has(table) for table in self.tables]):  # a list: every table missing is to be noted
+            return h.nan
         got = self.function(h) if self.span is None else self.function(h, self.span.days(h.H))
         values = np.asarray(got, np.float64)
         if values.shape != (len(h),):
@@ -208,34 +209,37 @@ def load(path: str | Path) -> tuple[Feature, ...]:
     """
     path = Path(path)
     catalogue()
-    name = f"shop_features_{fingerprint(path)[:12]}.{path.stem}"
-    if name not in sys.modules:
-        _run(name, path)
-    made = tuple(f for f in CATALOGUE.values() if _module(f) == name)
+    module = f"shop_{fingerprint(path)[:12]}.{path.stem}"
+    made = _LOADED.get(module) or _run(module, path)
     if not made:
         raise BadConfiguration(
-            "the feature module defines no feature", where=str(path), do="decorate one with @feature"
+            "the feature module defines none", where=str(path), do="decorate a function with @feature"
         )
+    _LOADED[module] = made
     return made
 
 
-def _run(name: str, path: Path) -> ModuleType:
+_LOADED: dict[str, tuple[Feature, ...]] = {}
+
+
+def _run(name: str, path: Path) -> tuple[Feature, ...]:
+    """Run a file as a module of its own and take what it entered out of the catalogue again."""
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BadConfiguration("the feature module is not a Python file", where=str(path), do="name a .py file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # by name, so that processes find its functions
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, TypeError, ValueError, AttributeError) as error:
-        del sys.modules[name]
-        raise BadConfiguration(
-            "the feature module cannot be run", where=str(path), got=f"{type(error).__name__}: {error}"
-        ) from error
-    except BadConfiguration:
-        del sys.modules[name]
+    except HoldfastError:
         raise
-    return module
+    except Exception as error:  # whatever a shop's own code raises is the shop's to mend
+        got = f"{type(error).__name__}: {error}"
+        raise BadConfiguration("the feature module cannot be run", where=str(path), got=got) from error
+    finally:
+        made = tuple(f for f in CATALOGUE.values() if _module(f) == name)
+        for entered in made:
+            del CATALOGUE[entered.name]
+    return made
 
 
 def fingerprint(path: str | Path) -> str:

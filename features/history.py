@@ -42,6 +42,7 @@ T = TypeVar("T")
 RECORDED_WITH = {
     "gaps": "purchases",
     "lines": "purchases",
+    "deliveries": "purchases",
     "complaints_answered": "complaints",
     "complaints_resolved": "complaints",
     "campaigns_opened": "campaigns",
@@ -388,6 +389,22 @@ class History:
     def days_since_first(self, table: str = "purchases") -> Floats:
         """Days from the first event to the cutoff; NaN where there is none."""
         return self.cut - self.first("day", 1, table)
+
+    def count_since(self, table: str, measure: str | None = None) -> Floats:
+        """Rows of a table (or the sum of a measure of them) after the day of the last purchase."""
+        if not self.has(table, measure):
+            return self.nan
+        events, purchases, name = self.events(table), self.events(), f"{table} {measure or 'rows'} by then"
+        if name not in purchases.measures:
+            far = 1 + max(int(events.day.max(initial=0)), int(purchases.day.max(initial=0)))
+            place = np.searchsorted(events.who * far + events.day, purchases.who * far + purchases.day, side="right")
+            before = place - events.starts[purchases.who]
+            if measure is not None:
+                sums = events.prefix(measure)
+                before = sums[place] - sums[events.starts[purchases.who]]
+            purchases.measures[name] = before
+        sofar = self.count(table=table) if measure is None else self.total(measure, table=table)
+        return sofar - np.where(self.upto() > self.start(), self.value(name), 0)
 
     # -- extremes, quantiles and anything else over the events of a window --------------------------------------------
 

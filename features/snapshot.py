@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from features import labels as outcomes
 from features import population as crowd
-from features.block import Block, EventTable, Ints
+from features.block import Block, Ints, parts
 from features.catalogue import Feature, select
 from features.errors import CannotWrite, UsageError
 from features.history import At, Floats, History
@@ -266,24 +266,6 @@ class _Job:
 
 def _run(job: _Job, bucket: int) -> list[Snapshot]:
     return list(job.run(bucket))
-
-
-def parts(block: Block, customers: int) -> Iterator[Block]:
-    """The block cut into blocks of at most so many customers, in order."""
-    for first in range(0, len(block.customers), customers):
-        last = min(first + customers, len(block.customers))
-        yield Block(block.customers[first:last], {n: _rows(t, first, last) for n, t in block.tables.items()})
-
-
-def _rows(table: EventTable, first: int, last: int) -> EventTable:
-    lo, hi = np.searchsorted(table.who, (first, last))
-    return EventTable(
-        table.who[lo:hi] - first,
-        table.day[lo:hi],
-        {name: values[lo:hi] for name, values in table.measures.items()},
-        {name: type(column)(column.code[lo:hi], column.words) for name, column in table.words.items()},
-        table.since,
-    )
 
 
 def _joined(pieces: list[Snapshot], names: tuple[str, ...]) -> Snapshot:
