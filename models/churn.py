@@ -2,8 +2,8 @@
 
 The logistic regression sees broad monotone effects, the forest their exceptions, the purchase process the timing law.
 Each gives a logit without a level of its own; the blend is their weighted sum, one intercept for the day of the
-forecast, and an offset for one-time buyers, who are a population of their own. All of it is additive on the logit, so a
-forecast can be taken apart exactly (`contributions.py`).
+forecast, and an offset for one-time buyers, who are a population of their own. All of it is additive on the logit, so
+a forecast can be taken apart exactly (`contributions.py`).
 """
 
 from __future__ import annotations
@@ -37,8 +37,12 @@ class Members:
 
     def scores(self, view: View) -> Floats:
         """Logits without a level, (n, 3), in the order of MEMBERS."""
-        own = process_logit(view.none) - self.usual_process
-        return np.column_stack([self.linear.score(view.X, view.one_time), self.forest.score(view.X), own])
+        linear, forest = self.linear.score(view.X, view.one_time), self.forest.score(view.X)
+        return np.column_stack([linear, forest, self.process_score(view)])
+
+    def process_score(self, view: View) -> Floats:
+        """The purchase process's logit, less what is usual."""
+        return process_logit(view.none) - self.usual_process
 
 
 def process_logit(none: Floats) -> Floats:
@@ -49,10 +53,16 @@ def process_logit(none: Floats) -> Floats:
 def fit_members(view: View, names: tuple[str, ...], came: Outcomes, binned: Binned, procedure: Procedure) -> Members:
     """From training rows, their outcomes, and their features as LightGBM's histograms."""
     plan = design.learn(view.X, view.one_time)
-    w, b = linear.fit(plan.matrix(view.X, view.one_time), came.gone, came.place, procedure.ridge)
+    Z = plan.matrix(view.X, view.one_time)
+    w, b = linear.fit(Z, came.gone, came.place, procedure.ridge)
     start = b[came.place]  # the forest begins at each snapshot's own level and learns only who differs from it
     forest = binned.grow(came.gone, start, objective="binary", trees=procedure.trees, bags=procedure.bags)
-    return Members(names, Linear(plan, tuple(map(float, w))), forest, float(process_logit(view.none).mean()))
+    return Members(
+        names,
+        Linear(plan, tuple(map(float, w)), tuple(map(float, Z.mean(axis=0)))),
+        forest,
+        float(process_logit(view.none).mean()),
+    )
 
 
 @dataclass(frozen=True)

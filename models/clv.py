@@ -1,4 +1,5 @@
-"""Customer lifetime value: the near horizon as the models forecast it, the years after as the purchase process goes on.
+"""Customer lifetime value: the near horizon as the models forecast it, the years after as the purchase process goes
+on.
 
     clv = sum over periods of expected margin in the period / (1 + rate)^(years to its middle)
 

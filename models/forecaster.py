@@ -1,9 +1,10 @@
 """The forecaster: everything learned from a log by a day, and what it says of each customer on that day.
 
-`fit` follows one procedure for every log: take training snapshots whose horizon has closed, fit three churn models and
-three spend models to them, find the level, then do the same one horizon earlier, where the outcome is known, to learn
-how far to trust each model, how wide intervals must be, and whether any of it beats the base rate. Where it does not,
-the forecaster says so and forecasts the rate and the mean spend of the latest closed snapshots: no pretty numbers.
+`fit` follows one procedure for every log: take training snapshots whose horizon has closed, fit three churn models
+and three spend models to them, find the level, then do the same one horizon earlier, where the outcome is known, to
+learn how far to trust each model, how wide intervals must be, and whether any of it beats the base rate. Where it
+does not, the forecaster says so and forecasts the rate and the mean spend of the latest closed snapshots: no pretty
+numbers.
 
 Whatever is fitted at c uses only what was known at c: from a log cut at c come the same forecasts, to the last bit.
 """
@@ -27,7 +28,9 @@ from features.snapshot import Snapshot
 from features.windows import Windows, to_date
 from models import clv
 from models.churn import Blend, Members, fit_members, prior_blend, refit
+from models.contributions import Contributions, contributions
 from models.forest import Binned
+from models.golden import Golden
 from models.intervals import Amounts, below, conformal, interval
 from models.lapsed import Lapsed, fit_lapsed
 from models.margin import Margin, margin_of
@@ -40,6 +43,7 @@ from models.stage import Levels, Stage, folds, held_back, process_at, stage_at
 from models.view import Outcomes, View
 
 Floats = NDArray[np.float64]
+TRAILING = ((1, "spend_1h"), (2, "spend_2h"), (4, "spend_4h"))
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class Forecaster:
     discount_rate: float
     rows: int
     notes: tuple[str, ...]
+    golden: Golden
 
     # -- rows
 
@@ -161,6 +166,15 @@ class Forecaster:
         """The rows as the models read them."""
         names = self.models.members.names if self.models else ()
         return View.of(rows, names, self.process, self.windows.horizon)
+
+    def contributions(self, rows: Snapshot) -> Contributions:
+        """The log odds of churning taken apart by feature, for customers at risk; all 0 where there is no skill."""
+        view = self.view(rows)
+        if self.models is None or not self.skill.found:
+            usual = float(np.log(self.base.rate / (1 - self.base.rate)))
+            return Contributions(self.names, np.zeros((len(rows), len(self.names))), usual)
+        with threadpool_limits(1, user_api="blas"):
+            return contributions(self.models.members, self.models.blend, view)
 
     def _at_risk(self, rows: Snapshot) -> dict[str, NDArray[Any]]:
         view = self.view(rows)
@@ -234,11 +248,14 @@ class Forecaster:
         return {**priced, "return_probability": 1 - gone}
 
     def _shrunken_level(self, rows: Snapshot) -> Floats:
-        """The spend below which a buying customer counts as partly churned: (1-d) of the active window's level."""
-        if "spend_active" not in rows.names:
+        """The spend below which a buying customer counts as partly churned: (1-d) of the trailing level, taken per
+        horizon over the window nearest to the active one that a feature tells."""
+        known = [(abs(times * self.windows.horizon - self.windows.active), times, name) for times, name in TRAILING]
+        told = [(times, name) for _, times, name in sorted(known) if name in rows.names]
+        if not told:
             return np.full(len(rows), np.nan)
-        level = rows.column("spend_active").astype(np.float64) * self.windows.horizon / self.windows.active
-        return np.asarray((1 - self.windows.drop) * level, np.float64)
+        times, name = told[0]
+        return np.asarray((1 - self.windows.drop) * rows.column(name).astype(np.float64) / times, np.float64)
 
 
 def fit(
@@ -322,6 +339,7 @@ def _fit(
         economics.discount_rate,
         len(rows),
         tuple(notes),
+        Golden.of(rows, stage.members.names if stage else ()),
     )
 
 

@@ -1,14 +1,14 @@
 """LightGBM as text: forests are grown, kept, hashed and read back as their text, so a loaded one is the grown one.
 
-Growing is made independent of threads (`deterministic`, row-wise histograms) and of the machine's clock; the number of
-threads, which the text would otherwise name, is taken out of it. Features that a forest may use are chosen by name.
+Growing is made independent of threads (`deterministic`, row-wise histograms) and of the machine's clock; the number
+of threads, which the text would otherwise name, is taken out of it. Features that a forest may use are chosen by
+name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,6 @@ class Forest:
     """The mean of some boosters' raw scores. `texts` are LightGBM's model files, one per bag."""
 
     texts: tuple[str, ...]
-    threads: int = field(default=1, compare=False)
 
     @cached_property
     def boosters(self) -> tuple[lgb.Booster, ...]:
@@ -36,14 +35,16 @@ class Forest:
         """Raw score per row of a feature matrix (n, k)."""
         if not len(X):
             return np.zeros(0)
-        scores = [b.predict(X, raw_score=True, num_threads=self.threads) for b in self.boosters]
+        scores = [b.predict(X, raw_score=True) for b in self.boosters]
         return np.asarray(sum(scores[1:], scores[0]) / len(scores), np.float64)
 
     def contributions(self, X: NDArray[np.float32]) -> tuple[Floats, float]:
         """Exact Shapley values (n, k) and the score they start from."""
-        parts = [np.asarray(b.predict(X, pred_contrib=True, num_threads=self.threads)) for b in self.boosters]
+        if not len(X):
+            return np.zeros(X.shape), 0.0
+        parts = [np.asarray(b.predict(X, pred_contrib=True)) for b in self.boosters]
         mean = sum(parts[1:], parts[0]) / len(parts)
-        return mean[:, :-1], float(mean[0, -1]) if len(mean) else 0.0
+        return mean[:, :-1], float(mean[0, -1])
 
 
 class Binned:
@@ -66,8 +67,8 @@ class Binned:
         """A forest for a target per row, started from a raw score per row."""
         self._data.set_label(target).set_init_score(start)
         params = self._params({"objective": objective, "num_iterations": trees, **more})
-        texts = [_text(lgb.train(params | _seeds(self.procedure.seed + bag), self._data)) for bag in range(bags)]
-        return Forest(tuple(texts), self.procedure.threads)
+        texts = [_text(lgb.train(params | {"seed": self.procedure.seed + bag}, self._data)) for bag in range(bags)]
+        return Forest(tuple(texts))
 
     def _params(self, more: dict[str, Any]) -> dict[str, Any]:
         p = self.procedure
@@ -87,14 +88,5 @@ class Binned:
         } | more
 
 
-def _seeds(seed: int) -> dict[str, int]:
-    return {"seed": seed}
-
-
 def _text(booster: lgb.Booster) -> str:
     return re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", booster.model_to_string())
-
-
-def mean_text(forests: Sequence[Forest]) -> int:
-    """Bytes of text, for a bundle's size."""
-    return sum(len(text) for forest in forests for text in forest.texts)

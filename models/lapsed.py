@@ -1,8 +1,8 @@
 """Lapsed customers: who comes back by himself, and what he then brings.
 
-They bought once and are not at risk any more, so they belong to win-back and never to the churn model. The model is the
-plain version of the other one: the same blend and level rule for P(stays away), and for the amount the customer's own
-ticket times what returning customers usually buy in their first horizon back.
+They bought once and are not at risk any more, so they belong to win-back and never to the churn model. The model is
+the plain version of the other one: the same blend and level rule for P(stays away), and for the amount the customer's
+own ticket times what returning customers usually buy in their first horizon back.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Ridge logistic regression with one intercept per snapshot.
 
-The intercepts take up the level of each snapshot, so that the coefficients compare customers of one day with each other
-and never a December with a June. They are not shrunk; the coefficients are, by a normal prior on standardised columns.
+The intercepts take up the level of each snapshot, so that the coefficients compare customers of one day with each
+other and never a December with a June. They are not shrunk; the coefficients are, by a normal prior on standardised
+columns.
 """
 
 from __future__ import annotations
@@ -17,22 +18,30 @@ from models.design import Design, Floats
 
 @dataclass(frozen=True)
 class Linear:
-    """A design and a coefficient for each of its columns."""
+    """A design, a coefficient for each of its columns, and the columns' means over the training rows, from which
+    contributions are counted."""
 
     design: Design
     coefficients: tuple[float, ...]
+    usual: tuple[float, ...]
 
     def score(self, X: NDArray[np.float32], one_time: NDArray[np.bool_]) -> Floats:
         """The logit less the snapshot's intercept, per row. No BLAS: a row's sum must not depend on its neighbours."""
         return np.asarray((self.design.matrix(X, one_time) * np.array(self.coefficients)).sum(axis=1), np.float64)
 
     def terms(self, X: NDArray[np.float32], one_time: NDArray[np.bool_]) -> Floats:
-        """The same told apart by feature: (n, k), with columns that never entered at 0."""
-        parts = self.design.matrix(X, one_time) * np.array(self.coefficients)
+        """The same told apart by feature: (n, k), less what is usual. A feature has the sum of its columns (its value,
+        its absence, its second coefficient for one-time buyers); one that never entered has 0."""
+        parts = (self.design.matrix(X, one_time) - np.array(self.usual)) * np.array(self.coefficients)
         out = np.zeros(X.shape)
         for column, owner in enumerate(self.design.owners):
             out[:, owner] += parts[:, column]
         return out
+
+    @property
+    def usual_score(self) -> float:
+        """The score of a row whose columns are all at their means."""
+        return float((np.array(self.usual) * np.array(self.coefficients)).sum())
 
 
 def fit(Z: Floats, y: Floats, day: NDArray[np.int64], ridge: float) -> tuple[Floats, Floats]:

@@ -1,10 +1,10 @@
 """The rows that models learn from, read once for all the cutoffs that will be asked.
 
-Training at one cutoff needs a dozen snapshots, and a back-test of a dozen cutoffs shares many of them. `prepare` works
-out which days any of the cutoffs needs, takes them from the store in one pass, and keeps no more rows of each than
-training will use. Which rows are kept is decided by a hash of the customer and the day: the same rows whoever else is
-in the log, in whatever order. Nothing here looks at an outcome; a fit at c uses only snapshots whose horizon closed by
-c, so preparing for later cutoffs too changes nothing in an earlier one.
+Training at one cutoff needs a dozen snapshots, and a back-test of a dozen cutoffs shares many of them. `prepare`
+works out which days any of the cutoffs needs, takes them from the store in one pass, and keeps no more rows of each
+than training will use. Which rows are kept is decided by a hash of the customer and the day: the same rows whoever
+else is in the log, in whatever order. Nothing here looks at an outcome; a fit at c uses only snapshots whose horizon
+closed by c, so preparing for later cutoffs too changes nothing in an earlier one.
 """
 
 from __future__ import annotations

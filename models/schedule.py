@@ -1,4 +1,5 @@
-"""Which days to learn from: snapshots whose horizon has closed, near the cutoff and in the same season of other years.
+"""Which days to learn from: snapshots whose horizon has closed, near the cutoff and in the same season of other
+years.
 
 A snapshot at t may be used for a forecast at c only if (t, t+H] lies before c. The nearest one is c-H; going back in
 thirds of H shows the level moving, and one from the same season last year shows what this time of year does.

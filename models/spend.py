@@ -1,9 +1,9 @@
 """Spend in the horizon: three ways to an amount, mixed, and set to the level that training days show.
 
-A *hurdle* (will the customer buy, and then how many of his own typical amounts), a *Tweedie* forest (both at once, for
-amounts that are zero or skewed) and the *purchase process* (purchases x amount of one). Each alone is worst somewhere;
-their mix was within .003 of the best Gini everywhere. Training amounts are cut at a high quantile, so that one
-wholesale order does not teach the trees, and what was cut off is given back to all through the level.
+A *hurdle* (will the customer buy, and then how many of his own typical amounts), a *Tweedie* forest (both at once,
+for amounts that are zero or skewed) and the *purchase process* (purchases x amount of one). Each alone is worst
+somewhere; their mix was within .003 of the best Gini everywhere. Training amounts are cut at a high quantile, so that
+one wholesale order does not teach the trees, and what was cut off is given back to all through the level.
 """
 
 from __future__ import annotations
