@@ -53,9 +53,10 @@ ONE, TWO, FOUR = Span("1h", 1), Span("2h", 2), Span("4h", 4)
 class Feature:
     """One column of a snapshot. Calling it with a History gives a float64 per row, NaN where it is absent.
 
-    `absence` says when it is NaN and why, `phrase` is a clause per language with a {value} and, where the feature looks
-    at a window that scales with the horizon, {days}. Without any of its `tables` it is absent throughout. `scope`: "own" depends on this customer's
-    rows alone, "population" also on frozen tables of everybody known at the cutoff, "season" also on the calendar.
+    `absence` says when it is NaN and why; without any of its `tables` it is absent throughout. `phrase` is a clause per
+    language with a {value} and, where the feature looks at a window that scales with the horizon, {days}. `scope`:
+    "own" depends on this customer's rows alone, "population" also on frozen tables of everybody known at the cutoff,
+    "season" also on the calendar.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Feature:
     span: Span | None = None
 
     def __call__(self, h: History) -> NDArray[np.float64]:
-        if not all([h.has(table) for table in self.tables]):  # a list: every table missing is to be noted
+        if [table for table in self.tables if not h.has(table)]:
             return h.nan
         got = self.function(h) if self.span is None else self.function(h, self.span.days(h.H))
         values = np.asarray(got, np.float64)

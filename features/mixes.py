@@ -8,6 +8,7 @@ which adds one by one: a result cannot depend on other windows or on words that 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,21 @@ def each(lo: Ints, hi: Ints) -> tuple[Ints, Ints]:
     return window, np.arange(len(window)) + np.repeat(lo - (np.cumsum(n) - n), n)
 
 
-@dataclass(frozen=True)
+def _added(key: Ints, weight: Ints | None, keys: int) -> tuple[Ints, Floats]:
+    """The keys with a sum above 0, ascending, and the sums: by counting where keys are few, else by sorting."""
+    if keys <= 8 * len(key):
+        sums = np.bincount(key, weight, keys)
+        held = np.flatnonzero(sums > 0)
+        return held, sums[held].astype(np.float64)
+    found, place = np.unique(key, return_inverse=True)
+    sums = np.bincount(place, weight, len(found))
+    return found[sums > 0], sums[sums > 0].astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
 class Mix:
-    """Entries (window, word, weight) of `windows` windows, ascending in (window, word), weights above 0."""
+    """Entries (window, word, weight) of `windows` windows, ascending in (window, word), weights above 0. A mix is equal
+    to itself alone."""
 
     window: Ints
     word: Ints
@@ -40,10 +53,8 @@ class Mix:
         words = int(code.max(initial=0)) + 1
         there = code[event] >= 0
         key, event = (window * words + code[event])[there], event[there]
-        keys, place = np.unique(key, return_inverse=True)
-        sums = np.bincount(place, None if weight is None else weight[event], len(keys)).astype(np.float64)
-        held = sums > 0
-        return cls(keys[held] // words, keys[held] % words, sums[held], len(lo))
+        keys, sums = _added(key, None if weight is None else weight[event], len(lo) * words)
+        return cls(keys // words, keys % words, sums, len(lo))
 
     @property
     def total(self) -> Floats:
@@ -81,16 +92,19 @@ def largest(mix: Mix) -> Floats:
     return found
 
 
+@lru_cache(maxsize=2)  # one pair of windows is asked several questions in a row
 def _side_by_side(a: Mix, b: Mix) -> tuple[Ints, Floats, Floats]:
     """Window and shares in both mixes of every word that occurs in either."""
     words = 1 + max(int(a.word.max(initial=0)), int(b.word.max(initial=0)))
-    keys = np.union1d(a.window * words + a.word, b.window * words + b.word)
-    shares = []
-    for mix in (a, b):
-        there = np.zeros(len(keys))
-        there[np.searchsorted(keys, mix.window * words + mix.word)] = mix.share
-        shares.append(there)
-    return keys // words, shares[0], shares[1]
+    mine, yours = a.window * words + a.word, b.window * words + b.word
+    if a.windows * words <= 8 * (len(mine) + len(yours)):
+        p, q = np.bincount(mine, a.share, a.windows * words), np.bincount(yours, b.share, a.windows * words)
+        held = np.flatnonzero((p > 0) | (q > 0))
+        return held // words, p[held], q[held]
+    keys = np.union1d(mine, yours)
+    p, q = np.zeros(len(keys)), np.zeros(len(keys))
+    p[np.searchsorted(keys, mine)], q[np.searchsorted(keys, yours)] = a.share, b.share
+    return keys // words, p, q
 
 
 def _plogp(p: Floats) -> Floats:

@@ -123,8 +123,13 @@ class Population:
             there = (h.start(kinship.table) < h.upto(0, kinship.table)) & (column.code[first] >= 0)
             value = np.where(there, tables[h.column, code[first]], np.nan)
         else:
-            lo, hi = _last_day(h, kinship.table) if last_day else h.edges(h.A, 0, kinship.table)
-            value = _mean_between(h.column, lo, hi, tables[:, code] * (column.code >= 0), column.code >= 0)
+            row, event = h.kept(
+                ("neighbours", kinship.table, last_day),
+                lambda: each(*(_last_day(h, kinship.table) if last_day else h.edges(h.A, 0, kinship.table))),
+            )
+            known = (column.code >= 0)[event]
+            sums = np.bincount(row, tables[h.column[row], code[event]] * known, len(h))
+            value = ratio(sums, np.bincount(row, known, len(h)).astype(np.float64))
         value /= MILLION if what == "returned" else THOUSAND * h.scale
         return np.where(np.isnan(self.per_row(h, "return_rate")), np.nan, value)
 
@@ -139,15 +144,6 @@ def _last_day(h: History, table: str) -> tuple[Ints, Ints]:
     )
     lo, hi = h.value(first, table=table), h.upto(0, table)
     return np.where(np.isnan(lo), hi, np.nan_to_num(lo)).astype(np.int64), hi
-
-
-def _mean_between(column: Ints, lo: Ints, hi: Ints, values: Ints, known: NDArray[np.bool_]) -> Floats:
-    """Per row, the mean of a line of (cutoffs x events) values over the known events between two positions."""
-    sums = np.zeros((len(values), values.shape[1] + 1), np.int64)
-    np.cumsum(values, axis=1, out=sums[:, 1:])
-    counts = np.concatenate(([0], np.cumsum(known)))
-    flat, line = sums.ravel(), column * sums.shape[1]
-    return ratio((flat[line + hi] - flat[line + lo]).astype(np.float64), (counts[hi] - counts[lo]).astype(np.float64))
 
 
 def freeze(

@@ -29,7 +29,9 @@ def mean_of_the_full_history(h: History) -> Floats:
 def target_encoding_without_time(h: History) -> Floats:
     """Share of the customers with the same number of purchases by the cutoff who bought in the horizon."""
     bought, group = h.later(h.H).count(h.H) > 0, h.count().astype(np.int64)
-    return (np.bincount(group, bought) / np.maximum(np.bincount(group), 1))[group]
+    rate: Floats = np.bincount(group, bought) / np.maximum(np.bincount(group), 1)
+    spread: Floats = rate[group]
+    return spread
 
 
 @feature(unit="days", absence="never", phrase=PHRASE)
