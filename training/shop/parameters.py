@@ -83,11 +83,14 @@ class Parameters:
     heal: float = _is(0.08, "chance that a grievance ends, by an answer or by forgetting")
     complains: float = _is(0.3, "share of grievances that become complaints")
     grumbles: float = _is(0.006, "share of trips that end in a complaint without a grievance")
+    price_grumbles: float = _is(
+        2.0, "the same because of prices, per unit of their rise above 2 % and of price sensitivity"
+    )
     returned: float = _is(0.03, "share of lines that are sent back")
     returned_bad: float = _is(0.6, "the same for the first line of a trip whose product disappointed")
 
     # Voice
-    surveyed: float = _is(0.1, "share of trips followed by an invitation to a survey")
+    surveyed: float = _is(0.25, "share of trips followed by an invitation to a survey")
     answers: float = _is(0.12, "share of the indifferent who answer")
     answers_extreme: float = _is(0.5, "share of the delighted and the angry who answer")
     exits: float = _is(0.06, "share of those gone who answer an exit survey")

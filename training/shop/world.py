@@ -264,11 +264,13 @@ class World:
         self.open_kind[who] = np.array([0, 1, 3])[kind[says]]
         self.reopened[who] = self.called[who] = False
         self.state[pos[bad & calm]] += 1
-        grumbles = ~bad & ~opened & (dice[2] < self.p.grumbles)
+        dear = self.p.price_grumbles * self.market.rise[self.market.at(self.week)] * self.who.price_sensitive[pos]
+        grumbles = ~bad & ~opened & (dice[2] < self.p.grumbles + dear)
+        of_price = dice[2] > self.p.grumbles * 0.5
         waited = 1 + (6 * dice[3][grumbles]).astype(np.int64)
         opens = day[grumbles] + (2 * dice[1][grumbles]).astype(np.int64)
         self.happened.add(
-            "complaints", pos=pos[grumbles], day=opens, kind=np.where(dice[0][grumbles] < 0.5, 2, 4),
+            "complaints", pos=pos[grumbles], day=opens, kind=np.where(of_price[grumbles], 2, 4),
             answered=opens + waited // 2, resolved=opens + waited, reopened=np.zeros(grumbles.sum()),
             satisfied=np.where(dice[1][grumbles] < 0.7, 1, 0),
         )  # fmt: skip
