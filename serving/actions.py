@@ -217,7 +217,7 @@ def describe(people: pd.DataFrame) -> pd.DataFrame:
 
     Value is the rank of `worth`: the first fifth high, the next three tenths middle. Satisfaction is the latest survey
     score; an open complaint makes it low, and a settled one of this year without a score too. The cause is what the
-    facts show (service before product before price), or none.
+    facts show (service before product before price), or unknown.
     """
     told = people.copy()
     rank = people["worth"].rank(pct=True, method="average").to_numpy(float)
@@ -228,7 +228,7 @@ def describe(people: pd.DataFrame) -> pd.DataFrame:
     told["satisfaction_score"] = score
     told["satisfaction"] = np.select([unhappy, score >= HIGH, np.isnan(score)], ["low", "high", "unknown"], "middle")
     returned, cheap = people["returned_share"].to_numpy(float) > 0.25, people["discount_share"].to_numpy(float) > 0.2
-    told["cause"] = np.select([opened | complained, returned, cheap], ["service", "product", "price"], "none")
+    told["cause"] = np.select([opened | complained, returned, cheap], ["service", "product", "price"], "unknown")
     return told
 
 

@@ -27,7 +27,7 @@ REASON_COLUMNS = tuple(
 @dataclass(frozen=True)
 class Sign:
     """Something that may be unusual: how much it is (0 and below: not at all), its value, what is usual, the direction
-    in which it drives the risk ("up" or "down") and the clause per language."""
+    in which it drives the risk ("raises" or "lowers") and the clause per language."""
 
     severity: Callable[[pd.DataFrame], Floats]
     value: str
@@ -49,7 +49,7 @@ SIGNS: Mapping[str, Sign] = {
         lambda p: np.log(np.maximum(p["silence"].to_numpy(float), 1) / np.maximum(p["usual_gap"].to_numpy(float), 1)),
         "silence",
         _column("usual_gap"),
-        "up",
+        "raises",
         {
             "en": "{value:.0f} days without a purchase, usually {usual:.0f}",
             "zh-CN": "{value:.0f}天未购买，通常间隔{usual:.0f}天",
@@ -59,63 +59,63 @@ SIGNS: Mapping[str, Sign] = {
         lambda p: 3.0 * (p["open_complaints"].to_numpy(float) > 0),
         "open_complaints",
         _always(0.0),
-        "up",
+        "raises",
         {"en": "{value:.0f} complaint(s) open", "zh-CN": "{value:.0f}件投诉未解决"},
     ),
     "growth": Sign(
         lambda p: -np.log(np.maximum(p["growth"].to_numpy(float), 0.05)) / 2,
         "growth",
         _always(1.0),
-        "up",
+        "raises",
         {"en": "spend at {value:.0%} of the window before", "zh-CN": "消费为前一时段的{value:.0%}"},
     ),
     "satisfaction": Sign(
         lambda p: 4.0 * (0.5 - p["satisfaction_score"].to_numpy(float)),
         "satisfaction_score",
         _always(0.5),
-        "up",
+        "raises",
         {"en": "satisfaction {value:.0%}", "zh-CN": "满意度{value:.0%}"},
     ),
     "returned_share": Sign(
         lambda p: 2.0 * p["returned_share"].to_numpy(float) - 0.3,
         "returned_share",
         _always(0.0),
-        "up",
+        "raises",
         {"en": "{value:.0%} of the money sent back", "zh-CN": "退货占消费的{value:.0%}"},
     ),
     "discount_share": Sign(
         lambda p: 2.0 * p["discount_share"].to_numpy(float) - 0.3,
         "discount_share",
         _always(0.0),
-        "up",
+        "raises",
         {"en": "{value:.0%} off on average", "zh-CN": "平均折扣{value:.0%}"},
     ),
     "times_lost": Sign(
         lambda p: 0.4 * (p["times_lost"].to_numpy(float) - (p["stage"] == "lapsed").to_numpy(float)),
         "times_lost",
         _always(0.0),
-        "up",
+        "raises",
         {"en": "lost {value:.0f} time(s) so far", "zh-CN": "曾流失{value:.0f}次"},
     ),
     "purchase_days": Sign(
         lambda p: 0.35 * (p["purchase_days"].to_numpy(float) == 1),
         "purchase_days",
         _always(2.0),
-        "up",
+        "raises",
         {"en": "bought once", "zh-CN": "只购买过一次"},
     ),
     "silence_alone": Sign(
         lambda p: np.where(np.isnan(p["usual_gap"].to_numpy(float)), 0.3, 0.0),
         "silence",
         _always(np.nan),
-        "up",
+        "raises",
         {"en": "{value:.0f} days without a purchase, no usual gap yet", "zh-CN": "{value:.0f}天未购买，尚无通常间隔"},
     ),
     "frequent": Sign(
         lambda p: 0.02 * np.where(p["purchase_days"] >= 3, np.minimum(p["purchase_days"].to_numpy(float), 10), 0.0),
         "purchase_days",
         _always(1.0),
-        "down",
+        "lowers",
         {"en": "has bought on {value:.0f} days", "zh-CN": "共在{value:.0f}天购买"},
     ),
 }

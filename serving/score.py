@@ -21,6 +21,7 @@ from features.lifecycle import standing, taxonomy
 from features.store import HistoryStore
 from features.windows import Windows, to_date
 from serving import actions, facts, holdout, lists, publish
+from serving.champion import Champion
 from serving.ledger import Ledger
 from serving.lists import Explain, Inputs, Made, Memory
 from serving.publish import FORECASTS, HELD, LEFT, Draft, Published
@@ -31,7 +32,7 @@ VERSION = 1  # of the lists' making: a change of the code that changes lists cha
 
 
 class Oracle(Protocol):
-    """What scoring needs of a forecaster; `models.forecaster.Forecaster` is one."""
+    """What scoring needs of a forecaster; `serving.champion.Champion` is one."""
 
     @property
     def windows(self) -> Windows: ...
@@ -44,10 +45,8 @@ def run(config: Config, as_of: int | None = None, progress: Progress = None) -> 
     Raises MissingInput where there is no store or no champion, BundleRefused for a damaged or foreign bundle, TryAgain
     where somebody else is publishing, ServiceAway and CannotWrite as the ledger and the disk say.
     """
-    from serving.champion import explainer, open_champion
-
     store = HistoryStore(config.var / "history")
-    champion = open_champion(config)
+    champion = Champion.open(config, store)
     day = last_day(store, as_of)
     with Ledger.open(config.database_url) as ledger:
         return publish_day(
@@ -55,9 +54,9 @@ def run(config: Config, as_of: int | None = None, progress: Progress = None) -> 
             store,
             ledger,
             day,
-            oracle=champion.forecaster,
+            oracle=champion,
             bundle=champion.id,
-            explain=explainer(champion, store, day),
+            explain=lambda customers: champion.explain(day, customers),
             progress=progress,
         )
 

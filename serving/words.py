@@ -24,14 +24,6 @@ STAGES: Mapping[str, Mapping[str, str]] = {
     "lapsed": {"en": "lapsed", "zh-CN": "已流失"},
     "prospect": {"en": "prospect", "zh-CN": "潜在客户"},
 }
-CAUSES: Mapping[str, Mapping[str, str]] = {
-    "service": {"en": "service", "zh-CN": "服务"},
-    "product": {"en": "product", "zh-CN": "产品"},
-    "price": {"en": "price", "zh-CN": "价格"},
-    "competitor": {"en": "competitor", "zh-CN": "竞争"},
-    "market": {"en": "market", "zh-CN": "市场"},
-    "none": {"en": "no cause found", "zh-CN": "未找到原因"},
-}
 STATUS: Mapping[str, Mapping[str, str]] = {
     "new": {"en": "new", "zh-CN": "新进"},
     "back": {"en": "back", "zh-CN": "重回"},
