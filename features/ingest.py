@@ -34,7 +34,7 @@ from features.block import Ints, Words
 from features.config import TABLES, Config, Table
 from features.errors import BadData, CannotWrite, MissingInput, TryAgain, UsageError
 from features.hashing import NAME as HASH_NAME
-from features.hashing import bucket_of, hash_ids
+from features.hashing import bucket_of, hash_ids, pack, unpack
 from features.reader import (
     Batch,
     Source,
@@ -431,7 +431,9 @@ class Spread:
         self.bytes = 0
 
     def add(self, rows: pa.Table) -> None:
-        bucket = bucket_of(flat(rows["customer_id"]), self.buckets)
+        ids = flat(rows["customer_id"])
+        bucket = bucket_of(ids, self.buckets)
+        rows = rows.set_column(rows.column_names.index("customer_id"), "customer_id", pack(ids))
         order = np.argsort(bucket.astype(np.uint16), kind="stable")
         ends = np.cumsum(np.bincount(bucket, minlength=self.buckets))
         rows = rows.take(pa.array(order)) if self.buckets > 1 else rows
@@ -463,7 +465,15 @@ class Spread:
         if bucket in self.writers:
             with pa.ipc.open_stream(str(self.folder / f"{bucket}.arrow")) as stream:
                 pieces.append(stream.read_all())
-        return pa.concat_tables(pieces) if pieces else None
+        return pa.concat_tables(_alike(pieces)) if pieces else None
+
+
+def _alike(pieces: list[pa.Table]) -> list[pa.Table]:
+    """Pieces with ids of one type: as text where some are wider than others or could not be packed."""
+    if len({piece.schema.field("customer_id").type for piece in pieces}) < 2:
+        return pieces
+    place = pieces[0].column_names.index("customer_id")
+    return [piece.set_column(place, "customer_id", unpack(flat(piece["customer_id"]))) for piece in pieces]
 
 
 class Quarantine:
@@ -661,7 +671,8 @@ def _orders_of(spread: Spread | None, old: HistoryStore | None) -> pa.Table:
         for bucket in range(spread.buckets):
             rows = spread.bucket(bucket)
             if rows is not None and "order_id" in rows.column_names:
-                pieces.append(rows.select(["order_id", "customer_id"]))
+                ids = unpack(flat(rows["customer_id"]))
+                pieces.append(pa.table({"order_id": rows["order_id"], "customer_id": ids}))
     if old is not None:
         pieces += list(old.orders())
     if not pieces:
@@ -727,10 +738,12 @@ def _shared(pieces: Sequence[pa.Table]) -> pa.Table:
 
 def _bucket(held: Mapping[str, pa.Table], plan: Plan) -> tuple[pa.Table, dict[str, Rows]]:
     """A bucket's customers (id, first purchase, first day known) and its stored tables, collapsed."""
-    ids = st.sorted_unique([pc.unique(rows["customer_id"]) for rows in held.values()])
+    coded = {name: _coded(flat(rows["customer_id"])) for name, rows in held.items()}
+    ids = st.sorted_unique([texts for _, texts in coded.values()])
     tables: dict[str, list[Rows]] = {}
     for name, rows in held.items():
-        who = pc.index_in(rows["customer_id"], ids).to_numpy().astype(np.int64)
+        code, texts = coded[name]
+        who = pc.index_in(texts, ids).to_numpy(zero_copy_only=False).astype(np.int64)[code]
         for stored, derived in _DERIVE[name](rows, who, plan):
             tables.setdefault(stored, []).append(_cut(derived, plan.as_of))
     collapsed = {name: st.collapse(st.lay_together(pieces), SHAPES[name]) for name, pieces in tables.items()}
@@ -741,6 +754,18 @@ def _bucket(held: Mapping[str, pa.Table], plan: Plan) -> tuple[pa.Table, dict[st
     _refuse_sums(collapsed)
     collapsed = {name: collapsed[name] for name in SHAPES if name in collapsed}
     return _ids_table(ids, collapsed), collapsed
+
+
+def _coded(ids: pa.Array) -> tuple[Ints, pa.Array]:
+    """Each row's id as a code, and the ids behind the codes."""
+    if pa.types.is_fixed_size_binary(ids.type) and ids.type.byte_width == 8:
+        coded = pa.Array.from_buffers(pa.uint64(), len(ids), ids.buffers(), offset=ids.offset).dictionary_encode()
+        eight = coded.dictionary
+        texts = pa.FixedSizeBinaryArray.from_buffers(pa.binary(8), len(eight), eight.buffers(), offset=eight.offset)
+    else:
+        coded = ids.dictionary_encode()
+        texts = coded.dictionary
+    return coded.indices.to_numpy(), unpack(texts)
 
 
 def _cut(rows: Rows, as_of: int | None) -> Rows:
@@ -1067,6 +1092,7 @@ class PartWriter:
                 self.folder / f"{name}.parquet",
                 table.schema,
                 use_dictionary=words,
+                column_encoding={f.name: "DELTA_BINARY_PACKED" for f in table.schema if pa.types.is_integer(f.type)},
                 compression="lz4",
                 write_statistics=False,
                 write_page_checksum=True,
