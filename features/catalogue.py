@@ -23,8 +23,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from features.absence import NEVER, Absence, undeclared
 from features.errors import BadConfiguration, HoldfastError, UsageError
-from features.history import History
+from features.history import Bools, History
 from features.windows import Windows
 
 Scope = Literal["own", "population", "season"]
@@ -53,16 +54,16 @@ ONE, TWO, FOUR = Span("1h", 1), Span("2h", 2), Span("4h", 4)
 class Feature:
     """One column of a snapshot. Calling it with a History gives a float64 per row, NaN where it is absent.
 
-    `absence` says when it is NaN and why; without any of its `tables` it is absent throughout. `phrase` is a clause per
-    language with a {value} and, where the feature looks at a window that scales with the horizon, {days}. `scope`:
-    "own" depends on this customer's rows alone, "population" also on frozen tables of everybody known at the cutoff,
-    "season" also on the calendar.
+    `absent` says when it is NaN and why; while one of its `tables` is not kept or has no record yet, it is absent
+    besides. `phrase` is a clause per language with a {value} and, where the feature looks at a window that scales with
+    the horizon, {days}. `scope`: "own" depends on this customer's rows alone, "population" also on frozen tables of
+    everybody known at the cutoff, "season" also on the calendar.
     """
 
     name: str
     family: str
     unit: Unit
-    absence: str
+    absent: Absence
     phrase: Mapping[str, str]
     tables: tuple[str, ...]
     scope: Scope
@@ -70,9 +71,20 @@ class Feature:
     function: Callable[..., Any]
     span: Span | None = None
 
+    @property
+    def absence(self) -> str:
+        """When and why it is NaN, in words."""
+        kept = [f"no {table.replace('_', ' ')} on record yet" for table in self.tables if table != "purchases"]
+        return "; ".join([*kept, *([] if kept and self.absent is NEVER else [self.absent.text])])
+
+    def is_absent(self, h: History) -> Bools:
+        """Where it is NaN, by its own declaration."""
+        rule = self.absent.rule(h, self.span.days(h.H) if self.span else h.H)
+        unrecorded = [np.isnan(h.recorded_days(table)) for table in self.tables]
+        absent: Bools = np.logical_or.reduce([rule, *unrecorded])
+        return absent
+
     def __call__(self, h: History) -> NDArray[np.float64]:
-        if [table for table in self.tables if not h.has(table)]:
-            return h.nan
         got = self.function(h) if self.span is None else self.function(h, self.span.days(h.H))
         values = np.asarray(got, np.float64)
         if values.shape != (len(h),):
@@ -82,6 +94,8 @@ class Feature:
                 allowed=f"an array of {len(h)}",
                 got=f"shape {values.shape}",
             )
+        for table in self.tables:
+            values = h.recorded(values, table)
         return values
 
     def say(self, value: float, language: str, windows: Windows, currency: str = "") -> str:
@@ -117,7 +131,7 @@ CATALOGUE: dict[str, Feature] = {}
 def feature(
     *,
     unit: Unit,
-    absence: str,
+    absence: Absence | str,
     phrase: Mapping[str, str],
     tables: Sequence[str] = ("purchases",),
     scope: Scope = "own",
@@ -134,7 +148,8 @@ def feature(
         doc = " ".join((function.__doc__ or "").split())
         for span in over or (None,):
             name = function.__name__ if span is None else f"{function.__name__}_{span.suffix}"
-            made = Feature(name, family, unit, absence, dict(phrase), tuple(tables), scope, doc, function, span)
+            absent = absence if isinstance(absence, Absence) else Absence(absence, undeclared)
+            made = Feature(name, family, unit, absent, dict(phrase), tuple(tables), scope, doc, function, span)
             _refuse_incomplete(made)
             CATALOGUE[name] = made
         return function
@@ -144,7 +159,7 @@ def feature(
 
 def _refuse_incomplete(made: Feature) -> None:
     where = f"{made.function.__module__}.{made.function.__name__}"
-    if not made.doc or not made.absence:
+    if not made.doc or not made.absent.text:
         raise BadConfiguration("a feature needs a docstring and an absence", where=where)
     if made.unit not in get_args(Unit) or made.scope not in get_args(Scope):
         raise BadConfiguration(

@@ -277,6 +277,10 @@ class History:
             return values
         return np.where(self.cut - opens < since, np.nan, values) if since is not None else self.nan
 
+    def recorded(self, values: Floats, table: str) -> Floats:
+        """The values, NaN where the table is not kept or has no record yet."""
+        return self._recorded(values, table, None, 0) if self.has(table) else self.nan
+
     def recorded_days(self, table: str = "purchases") -> Floats:
         """Days from the first record of the table, by anyone, to the cutoff, both counted; NaN before it."""
         if not self.has(table) or (since := self.events(table).since) is None:

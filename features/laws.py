@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import population as crowd
+from features.absence import undeclared
 from features.block import Block, EventTable, Ints, Words, parts
 from features.catalogue import Feature
 from features.history import Floats, History
@@ -105,7 +106,7 @@ def _table(rows: Rows, ids: NDArray[np.object_], since: int | None) -> EventTabl
     rows = rows.take(np.array([who in place for who in rows.customer], bool))
     who = np.array([place[w] for w in rows.customer], np.int64)
     words = {name: _words(values) for name, values in rows.words.items()}
-    ties = [*rows.measures.values(), *(w.code for w in words.values())]
+    ties = [*rows.measures.values(), *(w.code for w in reversed(words.values()))]
     order = np.lexsort((*ties, rows.day, who))
     return EventTable(
         who[order],
@@ -480,6 +481,22 @@ def missing(features: Sequence[Feature], e: Example, draw: np.random.Generator) 
     rest = [k for k, made in enumerate(features) if table not in made.tables]
     others = [features[k] for k in rest]
     yield from _compare(name, others, Answers(was.keys, was.values[:, rest]), Answers(now.keys, now.values[:, rest]))
+
+
+@law("absent exactly when declared")
+def declared(features: Sequence[Feature], e: Example, draw: np.random.Generator) -> Iterator[Breach]:
+    """NaN where the feature's absence says so and nowhere else; an absence in words alone is not checked."""
+    h = History(e.shop.block(0), e.cutoffs, e.windows, at="known", population=e.population, exponent=e.shop.exponent)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        for made in features:
+            if made.absent.rule is undeclared:
+                continue
+            values = made(h)
+            off = np.flatnonzero(np.isnan(values) != made.is_absent(h))
+            if len(off):
+                where = f"customer {h.customer_id[off[0]]} at {h.cut[off[0]]}"
+                told = f"{where}: {values[off[0]]:.10g}, where it declares to be absent: {made.absence}"
+                yield Breach("absent exactly when declared", made.name, told)
 
 
 def check(features: Sequence[Feature], *, examples: int = 10, seed: int = 7) -> tuple[Breach, ...]:

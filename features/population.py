@@ -129,7 +129,9 @@ class Population:
             )
             known = (column.code >= 0)[event]
             sums = np.bincount(row, tables[h.column[row], code[event]] * known, len(h))
-            value = ratio(sums, np.bincount(row, known, len(h)).astype(np.float64))
+            value = ratio(sums.astype(np.float64), np.bincount(row, known, len(h)).astype(np.float64))
+            if not last_day:
+                value = np.where(np.isnan(h.count(h.A, table=kinship.table)), np.nan, value)
         value /= MILLION if what == "returned" else THOUSAND * h.scale
         return np.where(np.isnan(self.per_row(h, "return_rate")), np.nan, value)
 

@@ -8,23 +8,46 @@ from __future__ import annotations
 
 import numpy as np
 
+from features.absence import (
+    BEFORE_RECORDS,
+    NO_PURCHASE,
+    NOTHING_BEFORE,
+    NOTHING_BOUGHT,
+    Absence,
+    is_none,
+    no_column,
+    opens_before_records,
+    unless,
+)
 from features.catalogue import FOUR, HALF, ONE, TWO, feature
-from features.families.rhythm import BEFORE_RECORDS
 from features.history import Floats, History, ratio
 from features.mixes import concentration, entropy, in_both, largest, only_in_first, shift
 
-NO_LINES = "the shop records neither products nor categories"
-NO_PRODUCT = "the shop records no products"
-NO_CATEGORY = "the shop records no categories"
-NO_CHANNEL = "the shop records no channels"
-NO_STORE = "the shop records no stores"
-NO_QUANTITY = "the shop records no quantities, or not on all of these purchases"
-NOTHING = f"nothing was bought in the window, or {BEFORE_RECORDS}"
 LINES = ("purchases", "lines")
 
 
+def _categories(h: History, last: int | None, before: int = 0) -> Floats:
+    return h.distinct("category", last, before, table="lines")
+
+
+def _two_unknown(word: str) -> Absence:
+    return Absence(
+        f"the {word} of one of the last two purchase days is not known, or there are none",
+        lambda h, _: is_none(h.word(word)) | is_none(h.word(word, 2)),
+    )
+
+
+NO_PRODUCT, NO_CATEGORY = no_column("lines", "product_id"), no_column("lines", "category")
+NO_CHANNEL, NO_STORE = no_column("purchases", "channel"), no_column("purchases", "store")
+NO_LINES = unless("no line is on record", lambda h, _: h.count(table="lines"))
+NO_LINES_IN = unless("no line is in the window", lambda h, last: h.count(last, table="lines"))
+NONE_BOUGHT = unless("no category is known of any purchase", lambda h, _: _categories(h, None))
+
+
 @feature(
-    unit="count", absence="never", phrase={"en": "takes {value} lines a visit", "zh-CN": "平均每次购买{value}个品项"}
+    unit="count",
+    absence=NO_PURCHASE,
+    phrase={"en": "takes {value} lines a visit", "zh-CN": "平均每次购买{value}个品项"},
 )
 def lines_per_visit(h: History) -> Floats:
     """Lines per purchase day."""
@@ -33,7 +56,7 @@ def lines_per_visit(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence="never",
+    absence=NO_PURCHASE,
     phrase={"en": "took {value} lines on the last visit", "zh-CN": "最近一次购买{value}个品项"},
 )
 def lines_last(h: History) -> Floats:
@@ -43,7 +66,7 @@ def lines_last(h: History) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=f"{NOTHING}, or nothing was bought before the window",
+    absence=BEFORE_RECORDS | NOTHING_BOUGHT | NOTHING_BEFORE,
     phrase={
         "en": "baskets of the last {days} days are {value} times as large as before",
         "zh-CN": "最近{days}天的购物篮大小是此前的{value}倍",
@@ -58,15 +81,14 @@ def basket_change(h: History, last: int) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_QUANTITY,
+    absence=NO_PURCHASE
+    | unless("the quantity of a purchase is not known", lambda h, _: h.total("quantity_known") == h.count()),
     phrase={"en": "takes {value} pieces a visit", "zh-CN": "平均每次购买{value}件"},
 )
 def pieces_per_visit(h: History) -> Floats:
     """Pieces per purchase day; quantities are stored in thousandths."""
-    if not h.has("purchases", "quantity_known"):
-        return h.nan
-    unknown = h.derive("quantity unknown", lambda m: m["quantity_known"] <= 0)
-    return np.where(h.total(unknown) == 0, ratio(h.total("quantity") / 1000, h.count()), np.nan)
+    known = h.total("quantity_known") == h.count()
+    return np.where(known, ratio(h.total("quantity") / 1000, h.count()), np.nan)
 
 
 @feature(
@@ -82,7 +104,7 @@ def products(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=f"{NO_PRODUCT}, or {BEFORE_RECORDS}",
+    absence=NO_PRODUCT | BEFORE_RECORDS,
     phrase={
         "en": "bought {value} different products in the last {days} days",
         "zh-CN": "最近{days}天购买{value}种商品",
@@ -97,7 +119,7 @@ def products_recent(h: History, last: int) -> Floats:
 
 @feature(
     unit="share",
-    absence=f"{NO_PRODUCT}; {NOTHING}",
+    absence=NO_PRODUCT | BEFORE_RECORDS | NO_LINES_IN,
     phrase={
         "en": "{value} of the products of the last {days} days were new to the customer",
         "zh-CN": "最近{days}天所购商品中{value}为首次购买",
@@ -112,7 +134,7 @@ def new_products(h: History, last: int) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_PRODUCT,
+    absence=NO_PRODUCT | NO_LINES,
     phrase={"en": "{value} of all lines repeat an earlier product", "zh-CN": "{value}的购买为重复购买同一商品"},
     tables=LINES,
 )
@@ -129,24 +151,26 @@ def repeated_products(h: History) -> Floats:
 )
 def categories(h: History) -> Floats:
     """Distinct categories in all."""
-    return h.distinct("category", table="lines")
+    return _categories(h, None)
 
 
 @feature(
     unit="count",
-    absence=f"{NO_CATEGORY}, or {BEFORE_RECORDS}",
+    absence=NO_CATEGORY | BEFORE_RECORDS,
     phrase={"en": "bought in {value} categories in the last {days} days", "zh-CN": "最近{days}天购买{value}个品类"},
     tables=LINES,
     over=(HALF, ONE, FOUR),
 )
 def categories_recent(h: History, last: int) -> Floats:
     """Distinct categories in the window."""
-    return h.distinct("category", last, table="lines")
+    return _categories(h, last)
 
 
 @feature(
     unit="ratio",
-    absence=f"{NO_CATEGORY}; {NOTHING}; or nothing was bought in the span before",
+    absence=NO_CATEGORY
+    | opens_before_records("purchases", 2)
+    | unless("no category was bought in the equally long window before", lambda h, last: _categories(h, last, last)),
     phrase={
         "en": "bought in {value} times as many categories in the last {days} days as in the {days} before",
         "zh-CN": "最近{days}天的品类数是此前{days}天的{value}倍",
@@ -156,12 +180,12 @@ def categories_recent(h: History, last: int) -> Floats:
 )
 def categories_change(h: History, last: int) -> Floats:
     """Distinct categories in the window over those of the equally long one before."""
-    return ratio(h.distinct("category", last, table="lines"), h.distinct("category", last, before=last, table="lines"))
+    return ratio(_categories(h, last), _categories(h, last, last))
 
 
 @feature(
     unit="count",
-    absence=f"{NO_CATEGORY}, or {BEFORE_RECORDS}",
+    absence=NO_CATEGORY | BEFORE_RECORDS,
     phrase={
         "en": "tried {value} new categories in the last {days} days",
         "zh-CN": "最近{days}天尝试了{value}个新品类",
@@ -176,7 +200,7 @@ def new_categories(h: History, last: int) -> Floats:
 
 @feature(
     unit="days",
-    absence=NO_CATEGORY,
+    absence=NO_CATEGORY | NONE_BOUGHT,
     phrase={"en": "last tried a new category {value} days ago", "zh-CN": "上次尝试新品类在{value}天前"},
     tables=LINES,
 )
@@ -198,7 +222,7 @@ def _first(h: History, word: str) -> str:
 
 @feature(
     unit="count",
-    absence=f"{NO_CATEGORY}, or {BEFORE_RECORDS}",
+    absence=NO_CATEGORY | opens_before_records("purchases", 3),
     phrase={
         "en": "{value} categories bought before are missing in the last {days} days",
         "zh-CN": "此前常购的{value}个品类在最近{days}天未再购买",
@@ -213,7 +237,7 @@ def dropped_categories(h: History, last: int) -> Floats:
 
 @feature(
     unit="count",
-    absence=f"{NO_CATEGORY}, or {BEFORE_RECORDS}",
+    absence=NO_CATEGORY | opens_before_records("purchases", 3),
     phrase={
         "en": "{value} categories were bought both in the last {days} days and before",
         "zh-CN": "有{value}个品类在最近{days}天及此前均有购买",
@@ -228,7 +252,12 @@ def kept_categories(h: History, last: int) -> Floats:
 
 @feature(
     unit="score",
-    absence=f"{NO_CATEGORY}; nothing was bought in one of the two windows; or {BEFORE_RECORDS}",
+    absence=NO_CATEGORY
+    | opens_before_records("purchases", 3)
+    | unless(
+        "no category was bought in one of the two windows",
+        lambda h, last: _categories(h, last) * _categories(h, 2 * last, last),
+    ),
     phrase={
         "en": "the taste of the last {days} days differs from before by {value} (0 same, 0.69 nothing in common)",
         "zh-CN": "最近{days}天的品类偏好与此前相差{value}（0为相同，0.69为完全不同）",
@@ -243,7 +272,7 @@ def mix_shift(h: History, last: int) -> Floats:
 
 @feature(
     unit="score",
-    absence=NO_CATEGORY,
+    absence=NO_CATEGORY | NONE_BOUGHT,
     phrase={"en": "variety of categories {value} (0 is a single one)", "zh-CN": "品类多样性{value}（0为单一品类）"},
     tables=LINES,
 )
@@ -254,7 +283,7 @@ def category_entropy(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_CATEGORY,
+    absence=NO_CATEGORY | NONE_BOUGHT,
     phrase={"en": "{value} of all lines are in one category", "zh-CN": "{value}的购买集中在同一品类"},
     tables=LINES,
 )
@@ -265,7 +294,7 @@ def favourite_category_share(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_CATEGORY,
+    absence=NO_CATEGORY | NONE_BOUGHT,
     phrase={"en": "{value} of all spend is in one category", "zh-CN": "{value}的消费集中在同一品类"},
     tables=LINES,
 )
@@ -276,7 +305,7 @@ def favourite_category_spend_share(h: History) -> Floats:
 
 @feature(
     unit="score",
-    absence=f"{NO_CATEGORY}; {NOTHING}",
+    absence=NO_CATEGORY | BEFORE_RECORDS | unless("no category was bought in the window", _categories),
     phrase={
         "en": "concentration on few categories {value} in the last {days} days (1 is a single one)",
         "zh-CN": "最近{days}天品类集中度{value}（1为单一品类）",
@@ -299,7 +328,7 @@ def channels(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_CHANNEL,
+    absence=NO_CHANNEL | unless("no channel is known", lambda h, _: h.distinct("channel")),
     phrase={"en": "{value} of visits come through one channel", "zh-CN": "{value}的购买来自同一渠道"},
 )
 def favourite_channel_share(h: History) -> Floats:
@@ -309,7 +338,7 @@ def favourite_channel_share(h: History) -> Floats:
 
 @feature(
     unit="flag",
-    absence=f"{NO_CHANNEL}, or fewer than two purchase days",
+    absence=NO_CHANNEL | _two_unknown("channel"),
     phrase={"en": "changed the channel on the last visit: {value}", "zh-CN": "最近一次购买更换了渠道：{value}"},
 )
 def channel_changed(h: History) -> Floats:
@@ -325,7 +354,7 @@ def stores(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_STORE,
+    absence=NO_STORE | unless("no store is known", lambda h, _: h.distinct("store")),
     phrase={"en": "{value} of visits are to one store", "zh-CN": "{value}的购买发生在同一门店"},
 )
 def favourite_store_share(h: History) -> Floats:
@@ -335,7 +364,7 @@ def favourite_store_share(h: History) -> Floats:
 
 @feature(
     unit="flag",
-    absence=f"{NO_STORE}, or fewer than two purchase days",
+    absence=NO_STORE | _two_unknown("store"),
     phrase={"en": "changed the store on the last visit: {value}", "zh-CN": "最近一次购买更换了门店：{value}"},
 )
 def store_changed(h: History) -> Floats:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from features.absence import BEFORE_RECORDS, NEVER, no_column, opens_before_records, unless
 from features.catalogue import EIGHTH, FOUR, ONE, feature
 from features.history import Floats, History, ratio
 
 EVENTS = ("purchases", "events")
-NO_EVENTS = "the shop keeps no events, or has none on record yet"
-WINDOW = f"{NO_EVENTS}, or the window opens before the first"
+WINDOW = opens_before_records("events")
+NO_VISIT = unless("there was no visit yet", lambda h, _: h.count(table="events"))
+NO_CART = unless("never put anything into the cart", lambda h, _: h.total("cart", table="events"))
 
 
 @feature(
@@ -26,7 +28,7 @@ def visit_days(h: History, last: int) -> Floats:
 
 @feature(
     unit="days",
-    absence="was never seen on the site",
+    absence=NO_VISIT,
     phrase={"en": "was last on the site {value} days ago", "zh-CN": "上次访问网站在{value}天前"},
     tables=EVENTS,
 )
@@ -37,7 +39,11 @@ def days_since_visit(h: History) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=f"{WINDOW}; or there was no visit in the span before",
+    absence=opens_before_records("events", 2)
+    | unless(
+        "there was no visit in the equally long window before",
+        lambda h, last: h.count(last, before=last, table="events"),
+    ),
     phrase={
         "en": "visits the site {value} times as often as in the {days} days before",
         "zh-CN": "最近{days}天的访问天数是此前{days}天的{value}倍",
@@ -88,7 +94,7 @@ def carts(h: History, last: int) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_EVENTS,
+    absence=NEVER,
     phrase={"en": "put {value} things into the cart since the last purchase", "zh-CN": "最近一次购买后加购{value}次"},
     tables=EVENTS,
 )
@@ -99,7 +105,7 @@ def carts_left(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_EVENTS,
+    absence=NEVER,
     phrase={"en": "visited on {value} days since the last purchase", "zh-CN": "最近一次购买后访问{value}天"},
     tables=EVENTS,
 )
@@ -110,7 +116,7 @@ def visit_days_since_purchase(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="never put anything into the cart",
+    absence=NO_CART,
     phrase={"en": "last filled a cart {value} days ago", "zh-CN": "上次加购在{value}天前"},
     tables=EVENTS,
 )
@@ -122,7 +128,7 @@ def days_since_cart(h: History) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=f"{WINDOW}; or there was no visit in it",
+    absence=BEFORE_RECORDS | WINDOW | unless("there was no visit in it", lambda h, last: h.count(last, table="events")),
     phrase={
         "en": "buys on {value} of the days on the site, over the last {days} days",
         "zh-CN": "最近{days}天访问转化率{value}",
@@ -137,7 +143,7 @@ def conversion(h: History, last: int) -> Floats:
 
 @feature(
     unit="ratio",
-    absence="there was no visit yet",
+    absence=NO_VISIT,
     phrase={"en": "views {value} products a visit day", "zh-CN": "平均每个访问日浏览{value}个商品"},
     tables=EVENTS,
 )
@@ -148,7 +154,7 @@ def views_per_visit(h: History) -> Floats:
 
 @feature(
     unit="ratio",
-    absence="never put anything into the cart",
+    absence=NO_CART,
     phrase={"en": "reaches checkout with {value} of the carts", "zh-CN": "加购后进入结算的比例{value}"},
     tables=EVENTS,
 )
@@ -159,7 +165,7 @@ def checkout_rate(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=f"{WINDOW}; or events carry no category",
+    absence=no_column("event_lines", "category") | WINDOW,
     phrase={
         "en": "looked at {value} categories in the last {days} days",
         "zh-CN": "最近{days}天浏览{value}个品类",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from features.absence import FIRST_DAY, NEVER, NO_GAP, NO_PURCHASE, no_column, unless
 from features.catalogue import ONE, feature
 from features.history import Floats, History, ratio
 
-NEVER = "never: whoever has a row has bought"
 CUSTOMERS = ("purchases", "customers")
 REFERRALS = ("purchases", "referrals")
+NOT_JOINED = unless("the customers table has no row by the cutoff", lambda h, _: h.count(table="customers"))
 
 
-@feature(unit="days", absence=NEVER, phrase={"en": "a customer for {value} days", "zh-CN": "成为客户已{value}天"})
+@feature(unit="days", absence=NO_PURCHASE, phrase={"en": "a customer for {value} days", "zh-CN": "成为客户已{value}天"})
 def tenure(h: History) -> Floats:
     """Days from the first purchase day to the cutoff."""
     return h.days_since_first()
@@ -26,7 +27,7 @@ def frequency(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence="the shop records no orders",
+    absence=no_column("purchases", "orders"),
     phrase={"en": "placed {value} orders in all", "zh-CN": "累计下单{value}次"},
 )
 def orders_total(h: History) -> Floats:
@@ -46,7 +47,7 @@ def one_time_buyer(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="fewer than two purchase days",
+    absence=NO_GAP,
     phrase={"en": "came back {value} days after the first purchase", "zh-CN": "首购后{value}天再次购买"},
 )
 def days_to_second(h: History) -> Floats:
@@ -56,7 +57,7 @@ def days_to_second(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence=NEVER,
+    absence=NO_PURCHASE,
     phrase={"en": "{value} days between the first and the last purchase", "zh-CN": "首次与最近一次购买相隔{value}天"},
 )
 def active_days(h: History) -> Floats:
@@ -66,7 +67,7 @@ def active_days(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence="the first purchase was on the cutoff day",
+    absence=FIRST_DAY,
     phrase={"en": "silent for {value} of the time as a customer", "zh-CN": "沉默时间占客户期的{value}"},
 )
 def silent_share(h: History) -> Floats:
@@ -76,7 +77,7 @@ def silent_share(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence="the first purchase was on the cutoff day",
+    absence=FIRST_DAY,
     phrase={
         "en": "the middle of all visits lies {value} of the way back to the first",
         "zh-CN": "购买重心位于客户期的{value}之前",
@@ -89,7 +90,7 @@ def centre_of_life(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence="the first purchase was on the cutoff day",
+    absence=FIRST_DAY,
     phrase={
         "en": "the middle of all spend lies {value} of the way back to the first purchase",
         "zh-CN": "消费重心位于客户期的{value}之前",
@@ -102,7 +103,7 @@ def centre_of_spend(h: History) -> Floats:
 
 @feature(
     unit="count a day",
-    absence=NEVER,
+    absence=NO_PURCHASE,
     phrase={"en": "buys on {value} of the days of the relationship", "zh-CN": "客户期内平均每天购买{value}次"},
 )
 def purchase_rate(h: History) -> Floats:
@@ -142,7 +143,10 @@ def _early(h: History, last: int, measure: str) -> str:
 
 @feature(
     unit="ratio",
-    absence="the relationship is not older than the span it is compared with",
+    absence=unless(
+        "the relationship is not older than the span it is compared with",
+        lambda h, last: h.days_since_first() + 1 - last,
+    ),
     phrase={
         "en": "buys {value} times as often as in the first {days} days",
         "zh-CN": "现在的购买频率是首购后{days}天的{value}倍",
@@ -167,7 +171,7 @@ def reactivations(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="has never lapsed and come back",
+    absence=unless("has never lapsed and come back", lambda h, _: reactivations(h)),
     phrase={"en": "last came back from a lapse {value} days ago", "zh-CN": "上次流失后回流在{value}天前"},
 )
 def days_since_reactivation(h: History) -> Floats:
@@ -183,7 +187,7 @@ def _lapse(h: History) -> str:
 
 @feature(
     unit="days",
-    absence="no customers table, or no row of it by the cutoff",
+    absence=NOT_JOINED,
     phrase={"en": "registered {value} days ago", "zh-CN": "注册于{value}天前"},
     tables=CUSTOMERS,
 )
@@ -194,7 +198,7 @@ def days_since_joined(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="no customers table, or no row of it by the cutoff",
+    absence=NOT_JOINED | NO_PURCHASE,
     phrase={"en": "first bought {value} days after registering", "zh-CN": "注册后{value}天首次购买"},
     tables=CUSTOMERS,
 )
@@ -205,7 +209,7 @@ def days_from_joining_to_first(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence="no referrals table, or none is recorded by the cutoff",
+    absence=NEVER,
     phrase={"en": "has recommended the shop to {value} people", "zh-CN": "已推荐{value}位新客户"},
     tables=REFERRALS,
 )
@@ -216,7 +220,7 @@ def referrals_made(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="no referral yet",
+    absence=unless("no referral yet", lambda h, _: h.count(table="referrals")),
     phrase={"en": "last recommended the shop {value} days ago", "zh-CN": "上次推荐在{value}天前"},
     tables=REFERRALS,
 )
@@ -227,7 +231,7 @@ def days_since_referral(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="never",
+    absence=NEVER,
     phrase={"en": "the log reaches back {value} days", "zh-CN": "交易记录已有{value}天"},
     scope="population",
 )

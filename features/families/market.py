@@ -6,19 +6,25 @@ for the comparisons of one's own change with everybody's.
 
 from __future__ import annotations
 
+import numpy as np
+
+from features.absence import CHANGE, Absence, is_none, unless
 from features.catalogue import ONE, feature
 from features.history import Floats, History, ratio
-
-NO_MARKET = "the population tables are not given, or the log does not reach back far enough"
 
 
 def _market(h: History, name: str) -> Floats:
     return h.nan if h.population is None else h.population.per_row(h, name)
 
 
+def _unknown(name: str) -> Absence:
+    """The market's figure is not known."""
+    return Absence("the log does not reach back far enough", lambda h, _: np.isnan(_market(h, name)))
+
+
 @feature(
     unit="ratio",
-    absence=NO_MARKET,
+    absence=_unknown("change"),
     phrase={
         "en": "everybody bought {value} times as often in the last {days} days as before",
         "zh-CN": "全体客户最近{days}天的购买次数是此前的{value}倍",
@@ -33,7 +39,7 @@ def market_change(h: History, last: int) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=NO_MARKET,
+    absence=_unknown("season"),
     phrase={
         "en": "a year ago everybody bought {value} times as often in the coming {days} days as in those before",
         "zh-CN": "去年同期，全体客户未来{days}天的购买次数是此前的{value}倍",
@@ -48,7 +54,7 @@ def market_season(h: History, last: int) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=NO_MARKET,
+    absence=_unknown("year_on_year"),
     phrase={
         "en": "everybody buys {value} times as often as in the same {days} days a year ago",
         "zh-CN": "全体客户最近{days}天的购买次数是去年同期的{value}倍",
@@ -63,7 +69,7 @@ def market_year_on_year(h: History, last: int) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_MARKET,
+    absence=_unknown("new_share"),
     phrase={
         "en": "{value} of everybody's visits in the last {days} days were first purchases",
         "zh-CN": "最近{days}天全体购买中{value}为首购",
@@ -78,7 +84,7 @@ def market_new_share(h: History, last: int) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=NO_MARKET,
+    absence=_unknown("ticket_change"),
     phrase={
         "en": "everybody spends {value} times as much a visit as in the {days} days before",
         "zh-CN": "全体客户最近{days}天的单次消费是此前的{value}倍",
@@ -93,7 +99,7 @@ def market_ticket_change(h: History, last: int) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_MARKET,
+    absence=_unknown("return_rate"),
     phrase={
         "en": "of everybody at risk {days} days ago, {value} has bought since",
         "zh-CN": "{days}天前的全体活跃客户中{value}此后有购买",
@@ -108,7 +114,7 @@ def market_return_rate(h: History, last: int) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=f"{NO_MARKET}, or there was no purchase in the span before",
+    absence=CHANGE | unless("everybody's change is not known, or nobody bought", lambda h, _: _market(h, "change")),
     phrase={
         "en": "visits changed {value} times as much as everybody's over the last {days} days",
         "zh-CN": "最近{days}天购买次数的变化是全体客户的{value}倍",
@@ -123,7 +129,8 @@ def change_against_market(h: History, last: int) -> Floats:
 
 @feature(
     unit="share",
-    absence=f"{NO_MARKET}; or the customers table has no region for this customer by the cutoff",
+    absence=_unknown("return_rate")
+    | Absence("the region is not known", lambda h, _: is_none(h.first_word("region", "customers"))),
     phrase={
         "en": "of the customers of the same region {value} kept buying",
         "zh-CN": "同地区客户中{value}持续购买",

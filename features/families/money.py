@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from features.absence import (
+    BEFORE_RECORDS,
+    CHANGE,
+    NEVER,
+    NO_GAP,
+    NO_PURCHASE,
+    NOTHING_BEFORE,
+    NOTHING_BOUGHT,
+    no_column,
+    unless,
+)
 from features.catalogue import EIGHTH, FOUR, HALF, ONE, QUARTER, TWO, feature
-from features.families.rhythm import BEFORE_RECORDS, year_ago
-from features.history import Floats, History, ratio
+from features.families.rhythm import NO_YEAR, SINGLE_DAY, year_ago
+from features.history import Bools, Floats, History, ratio
 
-NEVER = "never: whoever has a row has bought"
-NO_DISCOUNT = "the shop records no discounts, or not on these purchases"
-NO_COST = "the shop records no costs, or not on all of these purchases"
-NO_QUANTITY = "the shop records no quantities, or not on all of these purchases"
+NO_DISCOUNT = unless("no discount is known of any purchase", lambda h, _: h.total("discount_known"))
 
 
 @feature(
@@ -52,7 +60,7 @@ def fading_spend(h: History, last: int) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=f"{BEFORE_RECORDS}, or nothing was spent in the span before",
+    absence=CHANGE,
     phrase={
         "en": "spent {value} times as much in the last {days} days as in the {days} days before",
         "zh-CN": "最近{days}天的消费是此前{days}天的{value}倍",
@@ -66,7 +74,7 @@ def spend_change(h: History, last: int) -> Floats:
 
 @feature(
     unit="money a day",
-    absence=f"{BEFORE_RECORDS}, or it is a single day",
+    absence=BEFORE_RECORDS | SINGLE_DAY,
     phrase={
         "en": "daily spend is changing by {value} a day over the last {days} days",
         "zh-CN": "最近{days}天日均消费每天变化{value}",
@@ -80,7 +88,7 @@ def spend_slope(h: History, last: int) -> Floats:
 
 @feature(
     unit="money a day",
-    absence=NEVER,
+    absence=NO_PURCHASE,
     phrase={"en": "has spent {value} a day since the first purchase", "zh-CN": "自首次购买以来日均消费{value}"},
 )
 def spend_rate(h: History) -> Floats:
@@ -90,7 +98,7 @@ def spend_rate(h: History) -> Floats:
 
 @feature(
     unit="money",
-    absence="the log does not reach back to the coming weeks of a year ago",
+    absence=NO_YEAR,
     phrase={
         "en": "spent {value} in the coming {days} days a year ago",
         "zh-CN": "去年同期的未来{days}天消费{value}",
@@ -102,19 +110,21 @@ def spend_year_ago(h: History, last: int) -> Floats:
     return h.money(last, before=year_ago(last))
 
 
-@feature(unit="money", absence=NEVER, phrase={"en": "the last ticket was {value}", "zh-CN": "最近一次消费{value}"})
+@feature(
+    unit="money", absence=NO_PURCHASE, phrase={"en": "the last ticket was {value}", "zh-CN": "最近一次消费{value}"}
+)
 def ticket_last(h: History) -> Floats:
     """Amount of the last purchase day."""
     return h.value("amount") / h.scale
 
 
-@feature(unit="money", absence=NEVER, phrase={"en": "the first ticket was {value}", "zh-CN": "首次消费{value}"})
+@feature(unit="money", absence=NO_PURCHASE, phrase={"en": "the first ticket was {value}", "zh-CN": "首次消费{value}"})
 def ticket_first(h: History) -> Floats:
     """Amount of the first purchase day."""
     return h.first("amount") / h.scale
 
 
-@feature(unit="money", absence=NEVER, phrase={"en": "spends {value} a visit", "zh-CN": "平均每次消费{value}"})
+@feature(unit="money", absence=NO_PURCHASE, phrase={"en": "spends {value} a visit", "zh-CN": "平均每次消费{value}"})
 def ticket_mean(h: History) -> Floats:
     """Mean amount of a purchase day."""
     return ratio(h.money(), h.count())
@@ -122,7 +132,7 @@ def ticket_mean(h: History) -> Floats:
 
 @feature(
     unit="money",
-    absence=f"nothing was bought in the window, or {BEFORE_RECORDS}",
+    absence=BEFORE_RECORDS | NOTHING_BOUGHT,
     phrase={
         "en": "spent {value} a visit in the last {days} days",
         "zh-CN": "最近{days}天平均每次消费{value}",
@@ -136,7 +146,7 @@ def ticket_mean_recent(h: History, last: int) -> Floats:
 
 @feature(
     unit="money",
-    absence=NEVER,
+    absence=NO_PURCHASE,
     phrase={"en": "half of the visits bring under {value}", "zh-CN": "单次消费中位数{value}"},
 )
 def ticket_median(h: History) -> Floats:
@@ -144,13 +154,17 @@ def ticket_median(h: History) -> Floats:
     return h.quantile("amount", 0.5) / h.scale
 
 
-@feature(unit="money", absence=NEVER, phrase={"en": "the largest ticket was {value}", "zh-CN": "单次最高消费{value}"})
+@feature(
+    unit="money", absence=NO_PURCHASE, phrase={"en": "the largest ticket was {value}", "zh-CN": "单次最高消费{value}"}
+)
 def ticket_largest(h: History) -> Floats:
     """Largest amount of a purchase day."""
     return h.over(np.maximum, "amount") / h.scale
 
 
-@feature(unit="money", absence=NEVER, phrase={"en": "the smallest ticket was {value}", "zh-CN": "单次最低消费{value}"})
+@feature(
+    unit="money", absence=NO_PURCHASE, phrase={"en": "the smallest ticket was {value}", "zh-CN": "单次最低消费{value}"}
+)
 def ticket_smallest(h: History) -> Floats:
     """Smallest amount of a purchase day."""
     return h.over(np.minimum, "amount") / h.scale
@@ -158,7 +172,7 @@ def ticket_smallest(h: History) -> Floats:
 
 @feature(
     unit="ratio",
-    absence="fewer than two purchase days",
+    absence=NO_GAP,
     phrase={
         "en": "tickets vary by {value} of their mean",
         "zh-CN": "单次消费的波动为均值的{value}倍",
@@ -171,7 +185,7 @@ def ticket_variation(h: History) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=NEVER,
+    absence=NO_PURCHASE,
     phrase={"en": "the last ticket was {value} times the usual one", "zh-CN": "最近一次消费是平时的{value}倍"},
 )
 def ticket_last_ratio(h: History) -> Floats:
@@ -181,7 +195,7 @@ def ticket_last_ratio(h: History) -> Floats:
 
 @feature(
     unit="ratio",
-    absence="nothing was bought in the window or before it, or the log is too short",
+    absence=BEFORE_RECORDS | NOTHING_BOUGHT | NOTHING_BEFORE,
     phrase={
         "en": "spends {value} times as much a visit as before the last {days} days",
         "zh-CN": "最近{days}天的单次消费是此前的{value}倍",
@@ -195,7 +209,7 @@ def ticket_change(h: History, last: int) -> Floats:
 
 @feature(
     unit="share",
-    absence=NEVER,
+    absence=NO_PURCHASE,
     phrase={"en": "one visit brought {value} of all spend", "zh-CN": "单次最高消费占累计消费的{value}"},
 )
 def largest_ticket_share(h: History) -> Floats:
@@ -205,7 +219,7 @@ def largest_ticket_share(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence="the shop records no orders",
+    absence=no_column("purchases", "orders") | NO_PURCHASE,
     phrase={"en": "places {value} orders a purchase day", "zh-CN": "每个购买日下{value}单"},
 )
 def orders_per_day(h: History) -> Floats:
@@ -225,7 +239,8 @@ def discount_share(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=f"{NO_DISCOUNT}, or {BEFORE_RECORDS}",
+    absence=BEFORE_RECORDS
+    | unless("no discount is known in the window", lambda h, last: h.total("discount_known", last)),
     phrase={
         "en": "{value} of list prices was given away as discount in the last {days} days",
         "zh-CN": "最近{days}天享受的折扣占原价的{value}",
@@ -261,21 +276,32 @@ def discounted_visits(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="no purchase at full price yet, or the shop records no discounts",
+    absence=unless(
+        "no purchase at full price yet, or the shop records no discounts", lambda h, _: h.total(_full_price(h))
+    ),
     phrase={"en": "last paid the full price {value} days ago", "zh-CN": "上次全价购买在{value}天前"},
 )
 def days_since_full_price(h: History) -> Floats:
     """Days since the last purchase day without a discount."""
     if not h.has("purchases", "discount_known"):
         return h.nan
-    full = h.derive("day at full price", lambda m: m["day"] * ((m["discount_known"] > 0) & (m["discount"] <= 0)))
-    day = h.over(np.maximum, full)
+    full = _full_price(h)
+    day = h.over(np.maximum, h.derive("day at full price", lambda m: m["day"] * m[full]))
     return np.where(day > 0, h.cut - day, np.nan)
+
+
+def _full_price(h: History) -> str:
+    """1 for a purchase day known to be without discount."""
+    name = "at full price"
+    if not h.has("purchases", "discount_known"):
+        return name
+    return h.derive(name, lambda m: (m["discount_known"] > 0) & (m["discount"] <= 0))
 
 
 @feature(
     unit="money",
-    absence=f"{NO_COST}, or {BEFORE_RECORDS}",
+    absence=BEFORE_RECORDS
+    | unless("the cost of a purchase of the window is not known", lambda h, last: _all_known(h, "cost", last)),
     phrase={"en": "brought a margin of {value} in the last {days} days", "zh-CN": "最近{days}天贡献毛利{value}"},
     over=(ONE, FOUR),
 )
@@ -286,7 +312,7 @@ def margin(h: History, last: int) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_COST,
+    absence=NO_PURCHASE | unless("the cost of a purchase is not known", lambda h, _: _all_known(h, "cost", None)),
     phrase={"en": "{value} of the spend is margin", "zh-CN": "消费额中毛利占{value}"},
 )
 def margin_share(h: History) -> Floats:
@@ -296,15 +322,19 @@ def margin_share(h: History) -> Floats:
 
 def _with_cost(h: History, last: int | None, values: Floats) -> Floats:
     """Absent unless the cost of every purchase day of the window is known."""
-    if not h.has("purchases", "cost_known"):
-        return h.nan
-    unknown = h.derive("cost unknown", lambda m: m["cost_known"] <= 0)
-    return np.where(h.total(unknown, last) == 0, values, np.nan)
+    return np.where(_all_known(h, "cost", last), values, np.nan)
+
+
+def _all_known(h: History, measure: str, last: int | None, before: int = 0) -> Bools:
+    """Whether an optional measure is known on every purchase day of a window."""
+    known: Bools = h.total(f"{measure}_known", last, before) == h.count(last, before)
+    return known
 
 
 @feature(
     unit="money",
-    absence=NO_QUANTITY,
+    absence=NO_PURCHASE
+    | unless("the quantity of a purchase is not known", lambda h, _: ~np.isnan(_unit_price(h, None))),
     phrase={"en": "pays {value} apiece", "zh-CN": "平均件单价{value}"},
 )
 def unit_price(h: History) -> Floats:
@@ -314,7 +344,13 @@ def unit_price(h: History) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=f"{NO_QUANTITY}; nothing was bought in the window or before it; or {BEFORE_RECORDS}",
+    absence=BEFORE_RECORDS
+    | NOTHING_BOUGHT
+    | NOTHING_BEFORE
+    | unless(
+        "the quantity of a purchase is not known",
+        lambda h, last: ~np.isnan(_unit_price(h, last) + _unit_price(h, None, last)),
+    ),
     phrase={
         "en": "pays {value} times as much apiece as before the last {days} days",
         "zh-CN": "最近{days}天的件单价是此前的{value}倍",
@@ -328,8 +364,5 @@ def unit_price_change(h: History, last: int) -> Floats:
 
 def _unit_price(h: History, last: int | None, before: int = 0) -> Floats:
     """Minor units per piece (quantities are thousandths); absent unless every quantity is known."""
-    if not h.has("purchases", "quantity_known"):
-        return h.nan
-    unknown = h.derive("quantity unknown", lambda m: m["quantity_known"] <= 0)
     price = ratio(1000 * h.total("amount", last, before), h.total("quantity", last, before))
-    return np.where(h.total(unknown, last, before) == 0, price, np.nan)
+    return np.where(_all_known(h, "quantity", last, before), price, np.nan)

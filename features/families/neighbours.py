@@ -7,11 +7,25 @@ what the customer bought in the active window. Needs the optional columns of the
 
 from __future__ import annotations
 
+import numpy as np
+
+from features.absence import Absence, is_none, unless
 from features.catalogue import feature
 from features.history import Floats, History
 
-NOT_YET = "the population tables are not given, or no horizon has closed yet"
 LINES = ("purchases", "lines")
+NOT_YET = Absence(
+    "no horizon has closed yet",
+    lambda h, _: np.isnan(h.nan if h.population is None else h.population.per_row(h, "return_rate")),
+)
+NO_FIRST_CHANNEL = Absence("the first channel is not known", lambda h, _: is_none(h.first_word("channel")))
+
+
+def _none(table: str, word: str) -> Absence:
+    """Nothing with a word was bought in the active window, or that opens before the log."""
+    return unless(
+        f"no {word.removesuffix('_id')} of the active window is known", lambda h, _: h.distinct(word, h.A, table=table)
+    )
 
 
 def _went_on(h: History, kind: str, what: str) -> Floats:
@@ -20,7 +34,7 @@ def _went_on(h: History, kind: str, what: str) -> Floats:
 
 @feature(
     unit="share",
-    absence=f"{NOT_YET}; or the shop records no products",
+    absence=NOT_YET | _none("lines", "product_id"),
     phrase={
         "en": "{value} of the buyers of the same products kept buying",
         "zh-CN": "购买同款商品的客户中{value}持续购买",
@@ -35,7 +49,7 @@ def product_return_rate(h: History) -> Floats:
 
 @feature(
     unit="money",
-    absence=f"{NOT_YET}; or the shop records no products",
+    absence=NOT_YET | _none("lines", "product_id"),
     phrase={"en": "buyers of the same products then spent {value}", "zh-CN": "购买同款商品的客户此后平均消费{value}"},
     tables=LINES,
     scope="population",
@@ -47,7 +61,7 @@ def product_next_spend(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=f"{NOT_YET}; or the shop records no categories",
+    absence=NOT_YET | _none("lines", "category"),
     phrase={
         "en": "{value} of the buyers of the same categories kept buying",
         "zh-CN": "购买同品类的客户中{value}持续购买",
@@ -62,7 +76,7 @@ def category_return_rate(h: History) -> Floats:
 
 @feature(
     unit="money",
-    absence=f"{NOT_YET}; or the shop records no categories",
+    absence=NOT_YET | _none("lines", "category"),
     phrase={"en": "buyers of the same categories then spent {value}", "zh-CN": "购买同品类的客户此后平均消费{value}"},
     tables=LINES,
     scope="population",
@@ -74,7 +88,8 @@ def category_next_spend(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=f"{NOT_YET}; or the shop records no products",
+    absence=NOT_YET
+    | Absence("no product of the last purchase is known", lambda h, _: is_none(h.word("product_id", table="lines"))),
     phrase={
         "en": "{value} of the buyers of the products last bought kept buying",
         "zh-CN": "购买其最近所购商品的客户中{value}持续购买",
@@ -89,7 +104,7 @@ def last_basket_return_rate(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=f"{NOT_YET}; or the shop records no stores",
+    absence=NOT_YET | _none("purchases", "store"),
     phrase={"en": "{value} of the customers of the same stores kept buying", "zh-CN": "同门店客户中{value}持续购买"},
     scope="population",
 )
@@ -100,7 +115,7 @@ def store_return_rate(h: History) -> Floats:
 
 @feature(
     unit="money",
-    absence=f"{NOT_YET}; or the shop records no stores",
+    absence=NOT_YET | _none("purchases", "store"),
     phrase={"en": "customers of the same stores then spent {value}", "zh-CN": "同门店客户此后平均消费{value}"},
     scope="population",
 )
@@ -111,7 +126,7 @@ def store_next_spend(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=f"{NOT_YET}; or the shop records no channels",
+    absence=NOT_YET | NO_FIRST_CHANNEL,
     phrase={
         "en": "{value} of those who first came by the same channel kept buying",
         "zh-CN": "同一获客渠道的客户中{value}持续购买",
@@ -125,7 +140,7 @@ def first_channel_return_rate(h: History) -> Floats:
 
 @feature(
     unit="money",
-    absence=f"{NOT_YET}; or the shop records no channels",
+    absence=NOT_YET | NO_FIRST_CHANNEL,
     phrase={
         "en": "those who first came by the same channel then spent {value}",
         "zh-CN": "同一获客渠道的客户此后平均消费{value}",

@@ -10,26 +10,26 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
+from features.absence import NO_GAP, NO_PURCHASE, Absence
 from features.catalogue import feature
 from features.history import Floats, History, ratio
 
-NEVER = "never: whoever has a row has bought"
-NO_PARAMETERS = "no BG/NBD parameters are given"
+NO_PARAMETERS = Absence("no BG/NBD parameters are given", lambda h, _: np.full(len(h), _parameters(h) is None))
 
 
 @feature(
     unit="count",
-    absence=NEVER,
+    absence=NO_PURCHASE,
     phrase={"en": "came back on {value} days", "zh-CN": "复购{value}次"},
 )
 def btyd_frequency(h: History) -> Floats:
     """x of Fader, Hardie and Lee (2005): distinct purchase days after the first."""
-    return h.count() - 1
+    return np.where(h.count() > 0, h.count() - 1, np.nan)
 
 
 @feature(
     unit="days",
-    absence=NEVER,
+    absence=NO_PURCHASE,
     phrase={"en": "last bought {value} days into the relationship", "zh-CN": "最近一次购买在首购后第{value}天"},
 )
 def btyd_recency(h: History) -> Floats:
@@ -39,7 +39,7 @@ def btyd_recency(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence=NEVER,
+    absence=NO_PURCHASE,
     phrase={"en": "the relationship is {value} days old", "zh-CN": "客户关系已{value}天"},
 )
 def btyd_age(h: History) -> Floats:
@@ -49,7 +49,7 @@ def btyd_age(h: History) -> Floats:
 
 @feature(
     unit="money",
-    absence="no purchase day after the first",
+    absence=NO_GAP,
     phrase={"en": "spends {value} a repeat visit", "zh-CN": "复购时平均消费{value}"},
 )
 def btyd_amount(h: History) -> Floats:
@@ -59,7 +59,7 @@ def btyd_amount(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_PARAMETERS,
+    absence=NO_PARAMETERS | NO_PURCHASE,
     phrase={"en": "with probability {value} still a customer", "zh-CN": "仍为活跃客户的概率{value}"},
     scope="population",
 )
@@ -71,12 +71,12 @@ def alive_probability(h: History) -> Floats:
     r, alpha, a, b = p
     x, t_x, T = btyd_frequency(h), btyd_recency(h), btyd_age(h)
     log_odds = (r + x) * np.log((alpha + T) / (alpha + t_x)) + np.log(a / (b + np.maximum(x, 1) - 1))
-    return np.where(x > 0, special.expit(-log_odds), 1.0)
+    return np.where(x == 0, 1.0, special.expit(-log_odds))
 
 
 @feature(
     unit="count",
-    absence=NO_PARAMETERS,
+    absence=NO_PARAMETERS | NO_PURCHASE,
     phrase={
         "en": "a model of purchase timing expects {value} purchase days in the horizon",
         "zh-CN": "购买时间模型预计展望期内有{value}个购买日",

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from features.absence import NEVER, no_column, opens_before_records, unless
 from features.catalogue import EIGHTH, FOUR, ONE, feature
 from features.history import Floats, History, ratio
 
 CAMPAIGNS = ("purchases", "campaigns")
-NO_CAMPAIGNS = "the shop keeps no campaigns, or has none on record yet"
-NEVER_CONTACTED = "was never contacted"
+NEVER_CONTACTED = unless("was never contacted", lambda h, _: _contacts(h))
 
 
 def _contacts(h: History, last: int | None = None, before: int = 0) -> Floats:
@@ -27,7 +27,7 @@ def _contact(h: History) -> str:
 
 @feature(
     unit="count",
-    absence=NO_CAMPAIGNS,
+    absence=NEVER,
     phrase={"en": "was contacted {value} times", "zh-CN": "累计被触达{value}次"},
     tables=CAMPAIGNS,
 )
@@ -38,7 +38,7 @@ def contacts(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=f"{NO_CAMPAIGNS}, or the window opens before the first",
+    absence=opens_before_records("campaigns"),
     phrase={"en": "was contacted {value} times in the last {days} days", "zh-CN": "最近{days}天被触达{value}次"},
     tables=CAMPAIGNS,
     over=(EIGHTH, ONE, FOUR),
@@ -65,7 +65,7 @@ def days_since_contact(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_CAMPAIGNS,
+    absence=NEVER,
     phrase={"en": "was contacted {value} times since the last purchase", "zh-CN": "最近一次购买后被触达{value}次"},
     tables=CAMPAIGNS,
 )
@@ -109,7 +109,7 @@ def redemption_rate(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=f"{NO_CAMPAIGNS}, or the window opens before the first",
+    absence=opens_before_records("campaigns"),
     phrase={"en": "redeemed {value} offers in the last {days} days", "zh-CN": "最近{days}天核销优惠{value}次"},
     tables=(*CAMPAIGNS, "campaigns_redeemed"),
     over=(ONE, FOUR),
@@ -121,7 +121,7 @@ def redemptions_recent(h: History, last: int) -> Floats:
 
 @feature(
     unit="days",
-    absence="has not redeemed an offer yet",
+    absence=unless("has not redeemed an offer yet", lambda h, _: h.count(table="campaigns_redeemed")),
     phrase={"en": "last redeemed an offer {value} days ago", "zh-CN": "上次核销优惠在{value}天前"},
     tables=(*CAMPAIGNS, "campaigns_redeemed"),
 )
@@ -132,7 +132,7 @@ def days_since_redemption(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="has not opened a message yet",
+    absence=unless("has not opened a message yet", lambda h, _: h.count(table="campaigns_opened")),
     phrase={"en": "last opened a message {value} days ago", "zh-CN": "上次打开消息在{value}天前"},
     tables=(*CAMPAIGNS, "campaigns_opened"),
 )
@@ -143,7 +143,8 @@ def days_since_open(h: History) -> Floats:
 
 @feature(
     unit="ratio",
-    absence="was not contacted in the span before the window, or it opens before the first contact on record",
+    absence=opens_before_records("campaigns", 2)
+    | unless("was not contacted in the equally long window before", lambda h, last: _contacts(h, last, last)),
     phrase={
         "en": "is contacted {value} times as often as in the {days} days before",
         "zh-CN": "最近{days}天的触达次数是此前{days}天的{value}倍",
@@ -158,7 +159,12 @@ def contact_pressure(h: History, last: int) -> Floats:
 
 @feature(
     unit="ratio",
-    absence="was not contacted in the window, or had no response before it, or it opens before the first contact",
+    absence=opens_before_records("campaigns")
+    | unless("was not contacted in the window", _contacts)
+    | unless(
+        "opened nothing before it",
+        lambda h, last: h.count(before=last, table="campaigns_opened") * _contacts(h, None, last),
+    ),
     phrase={
         "en": "responds {value} times as readily in the last {days} days as before (fatigue below 1)",
         "zh-CN": "最近{days}天的响应率是此前的{value}倍（低于1表示疲劳）",
@@ -175,7 +181,7 @@ def response_drift(h: History, last: int) -> Floats:
 
 @feature(
     unit="money",
-    absence=f"{NO_CAMPAIGNS}, or the window opens before the first",
+    absence=no_column("campaigns", "cost") | opens_before_records("campaigns"),
     phrase={"en": "contacts of the last {days} days cost {value}", "zh-CN": "最近{days}天触达成本{value}"},
     tables=CAMPAIGNS,
     over=(FOUR,),
@@ -187,7 +193,7 @@ def contact_cost(h: History, last: int) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_CAMPAIGNS,
+    absence=no_column("campaigns", "channel"),
     phrase={"en": "was contacted through {value} channels", "zh-CN": "通过{value}个渠道被触达"},
     tables=CAMPAIGNS,
 )

@@ -11,19 +11,23 @@ from itertools import pairwise
 
 import numpy as np
 
+from features.absence import BEFORE_RECORDS, CHANGE, NEVER, NO_GAP, NO_PURCHASE, TWO_GAPS, Absence, unless
 from features.catalogue import EIGHTH, FOUR, HALF, ONE, QUARTER, TWO, feature
 from features.history import Floats, History, ratio
 
-ONE_DAY = "never: whoever has a row has bought"
-NO_GAP = "fewer than two purchase days: there is no gap yet"
-TWO_GAPS = "fewer than three purchase days: two gaps are needed for a spread"
-BEFORE_RECORDS = "the window opens before the purchase log does"
+SINGLE_DAY = unless("the window is a single day", lambda h, last: np.full(len(h), last > 1))
+NO_GAP_ENDED = unless("no gap ended in the window", lambda h, last: h.gap_count(last))
+NOBODYS_GAPS = Absence("everybody's gaps are not known", lambda h, _: np.isnan(_everybodys_log_gap(h)))
 YEAR = 365
+NO_YEAR = Absence(
+    "the log does not reach back to the coming days of an earlier year",
+    lambda h, last: ~(h.recorded_days() >= year_ago(last) + last),
+)
 
 
 @feature(
     unit="days",
-    absence="no purchase yet",
+    absence=NO_PURCHASE,
     phrase={"en": "the last purchase was {value} days ago", "zh-CN": "距上次购买已{value}天"},
 )
 def recency(h: History) -> Floats:
@@ -58,7 +62,7 @@ def fading_purchase_days(h: History, last: int) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=f"{BEFORE_RECORDS}, or there was no purchase in the span before",
+    absence=CHANGE,
     phrase={
         "en": "bought {value} times as often in the last {days} days as in the {days} days before",
         "zh-CN": "最近{days}天的购买次数是此前{days}天的{value}倍",
@@ -72,7 +76,7 @@ def purchase_days_change(h: History, last: int) -> Floats:
 
 @feature(
     unit="count a day",
-    absence=f"{BEFORE_RECORDS}, or it is a single day",
+    absence=BEFORE_RECORDS | SINGLE_DAY,
     phrase={
         "en": "visits are changing by {value} a day over the last {days} days",
         "zh-CN": "最近{days}天到店频率每天变化{value}",
@@ -113,7 +117,7 @@ def gap_mean(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence=f"no gap ended in the window, or {BEFORE_RECORDS}",
+    absence=BEFORE_RECORDS | NO_GAP_ENDED,
     phrase={
         "en": "bought every {value} days during the last {days} days",
         "zh-CN": "最近{days}天内平均每{value}天购买一次",
@@ -180,7 +184,7 @@ def gap_last(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="fewer than three purchase days: there is no gap before the last",
+    absence=TWO_GAPS,
     phrase={"en": "the gap before the last was {value} days", "zh-CN": "再上一次购买间隔为{value}天"},
 )
 def gap_before_last(h: History) -> Floats:
@@ -240,7 +244,7 @@ def gap_growth(h: History) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=f"no gap ended in the window, or {BEFORE_RECORDS}",
+    absence=BEFORE_RECORDS | NO_GAP_ENDED,
     phrase={
         "en": "gaps in the last {days} days were {value} times the usual ones",
         "zh-CN": "最近{days}天的购买间隔是平时的{value}倍",
@@ -274,7 +278,7 @@ def overdue_ratio_median(h: History) -> Floats:
 
 @feature(
     unit="score",
-    absence=f"{TWO_GAPS}, or all gaps are equal",
+    absence=TWO_GAPS | unless("all gaps are equal", lambda h, _: h.gap_std()),
     phrase={
         "en": "the silence is {value} usual variations beyond the usual gap",
         "zh-CN": "沉默时间超出平时间隔{value}个波动幅度",
@@ -313,7 +317,7 @@ def gaps_outlasted(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence="no earlier gap was longer than the present silence",
+    absence=unless("no earlier gap was longer than the present silence", lambda h, _: h.above("gap", h.days_since())),
     phrase={
         "en": "after such a silence {value} of earlier gaps ended within {days} days",
         "zh-CN": "以往沉默这么久之后，{value}的间隔在{days}天内结束",
@@ -343,7 +347,7 @@ def quick_returns(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=ONE_DAY,
+    absence=NO_PURCHASE,
     phrase={"en": "{value} of visits fall on the favourite weekday", "zh-CN": "{value}的购买发生在最常购买的星期几"},
 )
 def favourite_weekday_share(h: History) -> Floats:
@@ -353,7 +357,7 @@ def favourite_weekday_share(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=ONE_DAY,
+    absence=NO_PURCHASE,
     phrase={"en": "{value} of visits fall on a weekend", "zh-CN": "{value}的购买发生在周末"},
     scope="season",
 )
@@ -369,7 +373,7 @@ def _weekday(h: History, weekday: int) -> str:
 
 @feature(
     unit="share",
-    absence="never",
+    absence=NEVER,
     phrase={"en": "{value} of the year has gone by", "zh-CN": "一年已过去{value}"},
     scope="season",
 )
@@ -384,7 +388,7 @@ def season_position(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence="the log does not reach back to the coming weeks of a year ago",
+    absence=NO_YEAR,
     phrase={
         "en": "{value} purchase days in the coming {days} days a year ago",
         "zh-CN": "去年同期的未来{days}天内有{value}个购买日",
@@ -398,7 +402,7 @@ def purchase_days_year_ago(h: History, last: int) -> Floats:
 
 @feature(
     unit="share",
-    absence="the log is shorter than a year, or nothing was bought in it",
+    absence=NO_YEAR | unless("nothing was bought in it", lambda h, last: h.count(year_ago(last) + last)),
     phrase={
         "en": "{value} of a year's visits fall in the coming {days} days",
         "zh-CN": "全年购买中有{value}集中在未来{days}天的同期",
@@ -417,7 +421,7 @@ def year_ago(days: int) -> int:
 
 @feature(
     unit="days",
-    absence="the population tables are not given",
+    absence=NOBODYS_GAPS,
     phrase={
         "en": "is expected to buy every {value} days, judging by own and by all gaps",
         "zh-CN": "综合自身与整体情况，预计每{value}天购买一次",
@@ -426,17 +430,19 @@ def year_ago(days: int) -> int:
 )
 def typical_gap(h: History) -> Floats:
     """Geometric mean gap, shrunk to everybody's: own gaps count as many as they are, everybody's count as two."""
-    if h.population is None:
-        return h.nan
     log_gap = h.derive("log gap", lambda m: np.rint(1e6 * np.log(m["gap"])), "gaps")
-    own, everybody = h.total(log_gap, table="gaps") / 1e6, h.population.per_row(h, "log_gap")
-    shrunk: Floats = np.exp((own + 2 * everybody) / (h.gap_count() + 2))
+    own = h.total(log_gap, table="gaps") / 1e6
+    shrunk: Floats = np.exp((own + 2 * _everybodys_log_gap(h)) / (h.gap_count() + 2))
     return shrunk
+
+
+def _everybodys_log_gap(h: History) -> Floats:
+    return h.nan if h.population is None else h.population.per_row(h, "log_gap")
 
 
 @feature(
     unit="ratio",
-    absence="the population tables are not given",
+    absence=NOBODYS_GAPS | NO_PURCHASE,
     phrase={
         "en": "silent for {value} times the expected gap",
         "zh-CN": "沉默时间是预期购买间隔的{value}倍",

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from features.absence import NEVER, NO_PURCHASE, no_column, opens_before_records, unless
 from features.catalogue import FOUR, ONE, Unit, feature
 from features.history import Floats, History, ratio
 
 RETURNS, COMPLAINTS, SURVEYS, DELIVERIES = (
     ("purchases", table) for table in ("returns", "complaints", "surveys", "deliveries")
 )
-NO_RETURNS = "the shop keeps no returns, or has none on record yet"
-NO_COMPLAINTS = "the shop keeps no complaints, or has none on record yet"
-NO_SURVEYS = "the customer has not answered a survey"
-NO_DELIVERIES = "the shop keeps no delivery dates, or nothing was delivered yet"
+NO_KIND = no_column("complaints", "kind")
+NO_SCORES = no_column("surveys", "score_known")
+NO_SCORE = unless("no score yet", lambda h, _: _scores(h, "score_known", None))
+NO_DELIVERY = unless("nothing was delivered yet", lambda h, _: h.count(table="deliveries"))
 COUNT: Unit = "count"
 
 
 @feature(
     unit="count",
-    absence=NO_RETURNS,
+    absence=NEVER,
     phrase={"en": "returned goods on {value} days", "zh-CN": "累计退货{value}次"},
     tables=RETURNS,
 )
@@ -34,7 +35,7 @@ def return_days(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=f"{NO_RETURNS}, or the window opens before the first",
+    absence=opens_before_records("returns"),
     phrase={"en": "returned goods on {value} of the last {days} days", "zh-CN": "最近{days}天退货{value}次"},
     tables=RETURNS,
     over=(ONE, FOUR),
@@ -46,7 +47,7 @@ def return_days_recent(h: History, last: int) -> Floats:
 
 @feature(
     unit="money",
-    absence=f"{NO_RETURNS}, or the window opens before the first",
+    absence=opens_before_records("returns"),
     phrase={"en": "returned goods worth {value} in the last {days} days", "zh-CN": "最近{days}天退货金额{value}"},
     tables=RETURNS,
     over=(ONE, FOUR),
@@ -58,7 +59,7 @@ def returned(h: History, last: int) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_RETURNS,
+    absence=NO_PURCHASE,
     phrase={"en": "returned {value} of all that was bought, by value", "zh-CN": "按金额计退货率{value}"},
     tables=RETURNS,
 )
@@ -69,7 +70,7 @@ def return_share(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="nothing was returned yet",
+    absence=unless("nothing was returned yet", lambda h, _: h.count(table="returns")),
     phrase={"en": "last returned something {value} days ago", "zh-CN": "上次退货在{value}天前"},
     tables=RETURNS,
 )
@@ -80,7 +81,7 @@ def days_since_return(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_RETURNS,
+    absence=NEVER,
     phrase={"en": "{value} returns since the last purchase", "zh-CN": "最近一次购买后退货{value}次"},
     tables=RETURNS,
 )
@@ -91,7 +92,7 @@ def returns_since_purchase(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_COMPLAINTS,
+    absence=NEVER,
     phrase={"en": "complained {value} times", "zh-CN": "累计投诉{value}次"},
     tables=COMPLAINTS,
 )
@@ -102,7 +103,7 @@ def complaints(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=f"{NO_COMPLAINTS}, or the window opens before the first",
+    absence=opens_before_records("complaints"),
     phrase={"en": "complained {value} times in the last {days} days", "zh-CN": "最近{days}天投诉{value}次"},
     tables=COMPLAINTS,
     over=(ONE, FOUR),
@@ -114,7 +115,7 @@ def complaints_recent(h: History, last: int) -> Floats:
 
 @feature(
     unit="ratio",
-    absence=NO_COMPLAINTS,
+    absence=NO_PURCHASE,
     phrase={"en": "{value} complaints a visit", "zh-CN": "平均每次购买投诉{value}次"},
     tables=COMPLAINTS,
 )
@@ -125,7 +126,7 @@ def complaint_rate(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="has not complained yet",
+    absence=unless("has not complained yet", lambda h, _: h.count(table="complaints")),
     phrase={"en": "last complained {value} days ago", "zh-CN": "上次投诉在{value}天前"},
     tables=COMPLAINTS,
 )
@@ -136,7 +137,7 @@ def days_since_complaint(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_COMPLAINTS,
+    absence=NEVER,
     phrase={"en": "{value} complaints since the last purchase", "zh-CN": "最近一次购买后投诉{value}次"},
     tables=COMPLAINTS,
 )
@@ -147,7 +148,7 @@ def complaints_since_purchase(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_COMPLAINTS,
+    absence=NEVER,
     phrase={"en": "{value} complaints are not settled", "zh-CN": "有{value}件投诉尚未解决"},
     tables=(*COMPLAINTS, "complaints_resolved"),
 )
@@ -158,7 +159,7 @@ def open_complaints(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_COMPLAINTS,
+    absence=NEVER,
     phrase={"en": "{value} complaints are not answered", "zh-CN": "有{value}件投诉尚未答复"},
     tables=(*COMPLAINTS, "complaints_answered"),
 )
@@ -169,7 +170,7 @@ def unanswered_complaints(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence=f"{NO_COMPLAINTS}, or none is open",
+    absence=unless("no complaint is open", lambda h, _: open_complaints(h)),
     phrase={"en": "open complaints have waited {value} days", "zh-CN": "未解决投诉已等待{value}天"},
     tables=(*COMPLAINTS, "complaints_resolved"),
 )
@@ -184,7 +185,7 @@ def open_complaint_days(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="no complaint was answered yet",
+    absence=unless("no complaint was answered yet", lambda h, _: h.count(table="complaints_answered")),
     phrase={"en": "complaints were answered after {value} days", "zh-CN": "投诉平均{value}天得到答复"},
     tables=(*COMPLAINTS, "complaints_answered"),
 )
@@ -195,7 +196,7 @@ def answer_wait(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence="no complaint was settled yet",
+    absence=unless("no complaint was settled yet", lambda h, _: h.count(table="complaints_resolved")),
     phrase={"en": "complaints were settled after {value} days", "zh-CN": "投诉平均{value}天解决"},
     tables=(*COMPLAINTS, "complaints_resolved"),
 )
@@ -219,7 +220,7 @@ def _is(words: np.ndarray, kind: str) -> np.ndarray:
 
 @feature(
     unit="count",
-    absence=NO_COMPLAINTS,
+    absence=NO_KIND,
     phrase={"en": "complained {value} times about products", "zh-CN": "投诉产品问题{value}次"},
     tables=COMPLAINTS,
 )
@@ -230,7 +231,7 @@ def product_complaints(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_COMPLAINTS,
+    absence=NO_KIND,
     phrase={"en": "complained {value} times about service", "zh-CN": "投诉服务问题{value}次"},
     tables=COMPLAINTS,
 )
@@ -241,7 +242,7 @@ def service_complaints(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_COMPLAINTS,
+    absence=NO_KIND,
     phrase={"en": "complained {value} times about prices", "zh-CN": "投诉价格问题{value}次"},
     tables=COMPLAINTS,
 )
@@ -252,7 +253,7 @@ def price_complaints(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_COMPLAINTS,
+    absence=NO_KIND,
     phrase={"en": "complained {value} times about delivery", "zh-CN": "投诉配送问题{value}次"},
     tables=COMPLAINTS,
 )
@@ -263,7 +264,7 @@ def delivery_complaints(h: History) -> Floats:
 
 @feature(
     unit="count",
-    absence=NO_SURVEYS,
+    absence=NO_SCORES,
     phrase={"en": "answered {value} surveys", "zh-CN": "累计回复{value}次满意度调查"},
     tables=SURVEYS,
 )
@@ -278,7 +279,9 @@ def _scores(h: History, measure: str, last: int | None) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_SURVEYS,
+    absence=unless(
+        "the last survey has no score, or there is none", lambda h, _: h.value("score_known", table="surveys")
+    ),
     phrase={"en": "the last satisfaction score was {value}", "zh-CN": "最近一次满意度为{value}"},
     tables=SURVEYS,
 )
@@ -289,7 +292,7 @@ def score_last(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_SURVEYS,
+    absence=NO_SCORE,
     phrase={"en": "satisfaction scores average {value}", "zh-CN": "平均满意度为{value}"},
     tables=SURVEYS,
 )
@@ -300,7 +303,8 @@ def score_mean(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence="no survey was answered in the window, or it opens before the first on record",
+    absence=opens_before_records("surveys")
+    | unless("no score in the window", lambda h, last: _scores(h, "score_known", last)),
     phrase={
         "en": "satisfaction scores of the last {days} days average {value}",
         "zh-CN": "最近{days}天平均满意度为{value}",
@@ -315,7 +319,8 @@ def score_mean_recent(h: History, last: int) -> Floats:
 
 @feature(
     unit="score",
-    absence="fewer than two scores",
+    absence=unless("the last survey has no score", lambda h, _: h.value("score_known", table="surveys"))
+    | unless("fewer than two scores", lambda h, _: _scores(h, "score_known", None) - 1),
     phrase={
         "en": "the last score was {value} above the earlier ones (of 1)",
         "zh-CN": "最近满意度比以往高{value}（满分1）",
@@ -332,7 +337,7 @@ def score_trend(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=NO_SURVEYS,
+    absence=NO_SCORE,
     phrase={"en": "the lowest satisfaction score was {value}", "zh-CN": "最低满意度为{value}"},
     tables=SURVEYS,
 )
@@ -346,7 +351,7 @@ def score_lowest(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence=NO_SURVEYS,
+    absence=unless("has not answered a survey yet", lambda h, _: h.count(table="surveys")),
     phrase={"en": "last answered a survey {value} days ago", "zh-CN": "上次回复调查在{value}天前"},
     tables=SURVEYS,
 )
@@ -357,7 +362,7 @@ def days_since_survey(h: History) -> Floats:
 
 @feature(
     unit="ratio",
-    absence="was never invited to a survey",
+    absence=unless("was never invited to a survey", lambda h, _: h.count(table="invitations")),
     phrase={"en": "answers {value} of the surveys sent", "zh-CN": "调查回复率{value}"},
     tables=(*SURVEYS, "invitations"),
 )
@@ -368,7 +373,7 @@ def survey_response(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=f"{NO_DELIVERIES}, or none of them was promised for a day",
+    absence=unless("no delivery was promised for a day", lambda h, _: h.total("promised_known", table="deliveries")),
     phrase={"en": "{value} of deliveries came late", "zh-CN": "{value}的配送超过承诺时间"},
     tables=DELIVERIES,
 )
@@ -381,7 +386,7 @@ def late_deliveries(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence=NO_DELIVERIES,
+    absence=NO_DELIVERY,
     phrase={"en": "the last delivery took {value} days", "zh-CN": "最近一次配送用时{value}天"},
     tables=DELIVERIES,
 )
@@ -392,7 +397,7 @@ def delivery_wait_last(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence=NO_DELIVERIES,
+    absence=NO_DELIVERY,
     phrase={"en": "deliveries take {value} days", "zh-CN": "平均配送用时{value}天"},
     tables=DELIVERIES,
 )
@@ -404,7 +409,10 @@ def delivery_wait(h: History) -> Floats:
 
 @feature(
     unit="days",
-    absence=f"{NO_DELIVERIES}, or it was not promised for a day",
+    absence=unless(
+        "the last delivery was not promised for a day, or there is none",
+        lambda h, _: h.value("promised_known", table="deliveries"),
+    ),
     phrase={"en": "the last delivery was {value} days late", "zh-CN": "最近一次配送延迟{value}天"},
     tables=DELIVERIES,
 )
