@@ -1,7 +1,7 @@
 """Which bucket a customer lives in: a hash of our own over the bytes of the id.
 
-Engines hash differently and promise nothing from one version to the next, so a store that outlives its engine brings its
-own: 64-bit FNV-1a over the id's UTF-8 bytes (http://www.isthe.com/chongo/tech/comp/fnv/), then the final mix of
+Engines hash differently and promise nothing from one version to the next, so a store that outlives its engine brings
+its own: 64-bit FNV-1a over the id's UTF-8 bytes (http://www.isthe.com/chongo/tech/comp/fnv/), then the final mix of
 MurmurHash3, because FNV's low bits alone are poor. The name stands in the store's manifest. Ids that collide share a
 bucket and nothing else: rows are always told apart by the id itself.
 """
@@ -20,6 +20,7 @@ PRIME = 0x00000100000001B3
 MIX = (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
 _CHUNK = 1 << 16  # rows hashed at a time: the running hashes stay in the cache of one core
 
+_KEPT = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # masks of the first n bytes, little-endian
 _WIDEST = 40  # bytes of the longest id that is packed: a UUID with its dashes fits
 
 Hashes = NDArray[np.uint64]
@@ -100,10 +101,9 @@ def _eight(
     offsets: NDArray[np.int64], lengths: NDArray[np.int64], data: NDArray[np.uint8], place: int
 ) -> NDArray[np.uint64]:
     """Each text's bytes place .. place+7 as one little-endian number; bytes after its end are 0."""
-    every = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,))  # type: ignore[call-overload]
-    left = np.clip(lengths - place, 0, 8).astype(np.uint64)
-    mask = np.where(left == 8, np.uint64(2**64 - 1), (np.uint64(1) << (left * np.uint64(8)) % np.uint64(64)) - np.uint64(1))
-    return every[np.minimum(offsets + place, len(data) - 8)] & mask  # type: ignore[no-any-return]
+    every = np.ndarray((len(data) - 7,), np.uint64, data, strides=(1,))
+    eight = every[np.minimum(offsets + place, len(data) - 8)]
+    return eight & _KEPT[np.clip(lengths - place, 0, 8)]
 
 
 def _bytes_of(texts: pa.Array | Iterable[str]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:

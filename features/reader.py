@@ -59,7 +59,7 @@ class Batch:
 def source_of(
     table: str, path: str, columns: Mapping[str, str], only: Mapping[str, Sequence[str]], name: str | None
 ) -> Source:
-    """Find a table's files. Raises MissingInput where there are none, UsageError where a database lacks a table name."""
+    """Find a table's files. Raises MissingInput where there are none, UsageError where a database has no table name."""
     if "://" in path:
         if not name:
             raise UsageError(
@@ -145,7 +145,7 @@ def header(source: Source, file: str) -> list[str]:
 def names_of(source: Source, contract: Contract) -> dict[str, str]:
     """ours -> theirs for every column of the contract that a file of the source has.
 
-    Raises BadConfiguration where `columns` or `only` name what is not there, BadData where a required column is missing.
+    Raises BadConfiguration where `columns` or `only` name what is not there, BadData where a required one is missing.
     """
     have: dict[str, None] = {}
     for file in source.files:
@@ -268,7 +268,11 @@ def _parquet(file: str, words: list[str] | None = None) -> pq.ParquetFile:
 
 
 def _parquet_rows(file: str, columns: list[str], words: list[str]) -> Raw:
-    texts = {field.name for field in _parquet(file).schema_arrow if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)}
+    texts = {
+        field.name
+        for field in _parquet(file).schema_arrow
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    }
     opened = _parquet(file, [name for name in words if name in columns and name in texts])
     for name in columns:
         kind = opened.schema_arrow.field(name).type

@@ -29,11 +29,29 @@ THOUSANDTHS = 1_000
 # ISO 4217: minor units of the currencies that do not have two digits.
 EXPONENTS: Mapping[str, int] = {
     **dict.fromkeys(
-        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(),
+        (
+            "BIF",
+            "CLP",
+            "DJF",
+            "GNF",
+            "ISK",
+            "JPY",
+            "KMF",
+            "KRW",
+            "PYG",
+            "RWF",
+            "UGX",
+            "UYI",
+            "VND",
+            "VUV",
+            "XAF",
+            "XOF",
+            "XPF",
+        ),
         0,
     ),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-    **dict.fromkeys("CLF UYW".split(), 4),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
 }
 
 MEANS: Mapping[Kind, str] = {
@@ -298,9 +316,9 @@ def conform(contract: Contract, rows: pa.Table, unit: Unit) -> tuple[pa.Table, B
     """Typed columns of the rows that hold to the contract, and the rows that do not.
 
     `rows` has the contract's columns by their own names, of any type a file may give them; columns the table lacks are
-    left out of the result. Typed: id and word -> large_string (words as dictionaries), time and date -> int32 days, money -> int64 minor units,
-    number -> int64 thousandths, whole -> int64, score -> float64, flag -> int8; absent is null. Row numbers of `Bad`
-    count from the first row given. Each bad row is named once, by its first bad column.
+    left out of the result. Typed: id -> large_string, word -> a dictionary of them, time and date -> int32 days, money
+    -> int64 minor units, number -> int64 thousandths, whole -> int64, score -> float64, flag -> int8; absent is null.
+    Row numbers of `Bad` count from the first row given. Each bad row is named once, by its first bad column.
     """
     typed: dict[str, pa.Array] = {}
     failed = np.zeros(rows.num_rows, bool)
@@ -347,6 +365,16 @@ def flat(values: pa.ChunkedArray | pa.Array) -> pa.Array:
     """One plain array: chunks joined, dictionaries decoded."""
     values = _joined(values)
     return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+
+def ints_of(rows: pa.Table, name: str) -> NDArray[np.int64]:
+    """A typed column as whole numbers, int64 (n,); absent is 0."""
+    return _numbers(flat(rows[name]))[0]
+
+
+def present(rows: pa.Table, name: str) -> Mask:
+    """Where a typed column has a value."""
+    return flat(rows[name]).is_valid().to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
 def _joined(values: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -564,7 +592,9 @@ def _days_by_pattern(texts: pa.Array, pattern: str, zone: str) -> tuple[NDArray[
 
 
 def _upper(parts: pa.Array, name: str) -> NDArray[np.object_]:
-    return pc.fill_null(pc.utf8_upper(pc.struct_field(parts, name)), "").to_numpy(zero_copy_only=False)
+    return np.asarray(
+        pc.fill_null(pc.utf8_upper(pc.struct_field(parts, name)), "").to_numpy(zero_copy_only=False), object
+    )
 
 
 def _offsets(zones: NDArray[np.object_]) -> tuple[NDArray[np.int64], Mask, Mask]:
@@ -627,7 +657,7 @@ def score_range(typed: Mapping[str, pa.Array]) -> tuple[NDArray[np.float64], NDA
         usual = np.where(nps, of_nps, of_rest)
         if name not in typed:
             return usual
-        return pc.coalesce(typed[name], pa.array(usual)).to_numpy(zero_copy_only=False)
+        return np.asarray(pc.coalesce(typed[name], pa.array(usual)).to_numpy(zero_copy_only=False), np.float64)
 
     return given("low", 0.0, 1.0), given("high", 10.0, 5.0)
 
