@@ -55,16 +55,30 @@ def fit(Z: Floats, y: Floats, day: NDArray[np.int64], ridge: float) -> tuple[Flo
     share = (np.bincount(day, weights=y, minlength=days) + 0.5) / (count + 1)
     start = np.log(share / (1 - share))
     w, b = np.zeros(m), start.copy()
+    now = _objective(Z, y, day, w, b, ridge=ridge)
     for _ in range(50):
         p = expit((Z * w).sum(axis=1) + b[day])
         weight, error = p * (1 - p), y - p
         slope = np.r_[(Z * error[:, None]).sum(axis=0) - ridge * w, np.bincount(day, error, days) + 0.5 - expit(b)]
         step = np.linalg.solve(_information(Z, weight, day, b, ridge), slope)
-        step *= min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-12))
-        w, b = w + step[:m], b + step[m:]
-        if np.abs(step).max() < 1e-9:
+        for halvings in range(30):  # far from the maximum a whole Newton step may overshoot
+            part = step * 0.5**halvings
+            then = _objective(Z, y, day, w + part[:m], b + part[m:], ridge=ridge)
+            if then >= now:
+                break
+        else:
+            break
+        w, b, gained, now = w + part[:m], b + part[m:], then - now, then
+        if gained < 1e-9 * len(y) and np.abs(part).max() < 1e-6:
             break
     return w, b
+
+
+def _objective(Z: Floats, y: Floats, day: NDArray[np.int64], w: Floats, b: Floats, *, ridge: float) -> float:
+    """The penalised log-likelihood."""
+    score = (Z * w).sum(axis=1) + b[day]
+    likelihood = float((y * score - np.logaddexp(0.0, score)).sum())
+    return likelihood - 0.5 * ridge * float((w * w).sum()) + float((0.5 * b - np.logaddexp(0.0, b)).sum())
 
 
 def _information(Z: Floats, weight: Floats, day: NDArray[np.int64], b: Floats, ridge: float) -> Floats:

@@ -130,13 +130,19 @@ def _fit(prepared: Prepared, day: int) -> Stage | None:
 
 
 def usable(rows: Snapshot) -> tuple[str, ...]:
-    """The features that are there for some training row and not the same for all."""
-    with np.errstate(invalid="ignore"):
-        seen = ~np.isnan(rows.X)
-        low = np.where(seen, rows.X, np.inf).min(axis=0, initial=np.inf)
-        high = np.where(seen, rows.X, -np.inf).max(axis=0, initial=-np.inf)
-    keep = (seen.any(axis=0) & (high > low)) | (seen.any(axis=0) & ~seen.all(axis=0))
-    return tuple(name for name, kept in zip(rows.names, keep, strict=True) if kept)
+    """The features that tell customers of one day apart.
+
+    What is the same for all customers of a day (how long the log has run, the season) could only be learned as a trend
+    over the training days, and would then be carried on into days nobody has seen; that is the level rule's part.
+    """
+    varies = np.zeros(len(rows.names), bool)
+    for day in np.unique(rows.cutoff):
+        X = rows.X[rows.cutoff == day]
+        seen = ~np.isnan(X)
+        low = np.where(seen, X, np.inf).min(axis=0)
+        high = np.where(seen, X, -np.inf).max(axis=0)
+        varies |= seen.any(axis=0) & ((high > low) | ~seen.all(axis=0))
+    return tuple(name for name, kept in zip(rows.names, varies, strict=True) if kept)
 
 
 def held_back(prepared: Prepared, day: int) -> tuple[Stage, View, Outcomes] | None:
