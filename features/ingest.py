@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from features.block import Ints, Words
 from features.config import TABLES, Config
 from features.derive import DERIVE, declared_tables
-from features.errors import BadData, MissingInput, UsageError
+from features.errors import BadConfiguration, BadData, UsageError
 from features.hashing import unpack
 from features.intake import (
     FATES,
@@ -107,11 +107,11 @@ def history_folder(config: Config) -> Path:
 def ingest(config: Config, as_of: int | None = None, progress: Progress = None) -> IngestReport:
     """Build the store anew from every table of the settings, keeping rows up to `as_of`.
 
-    Raises MissingInput, BadData, BadConfiguration, UsageError, ServiceAway, CannotWrite or TryAgain; the store that was
+    Raises BadConfiguration, MissingInput, BadData, UsageError, ServiceAway, CannotWrite or TryAgain; the store that was
     there stays true until the new one is whole.
     """
     if "purchases" not in config.tables:
-        raise MissingInput(
+        raise BadConfiguration(
             "there is no purchases table", where=f"{config.path}: [tables]", do="add [tables.purchases] with its path"
         )
     sources = {name: _source(config, name, config.source_of(name)) for name in TABLES if name in config.tables}
@@ -347,7 +347,11 @@ def _take_in(desk: Desk, plan: Plan, old: HistoryStore | None, progress: Progres
             if owned.num_rows:
                 spreads[table].add(owned)
         spreads[table].close()
-        refuse_broken(table, source, counts[table], plan.max_bad_share)
+        try:
+            refuse_broken(table, source, counts[table], plan.max_bad_share)
+        except BadData:
+            desk.write_refused(quarantine)
+            raise
     tell("sorting by customer and day")
     return _write_part(desk, plan, spreads=spreads, counts=counts, quarantine=quarantine, shared=shared)
 

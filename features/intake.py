@@ -44,6 +44,7 @@ class Counts:
     later: int = 0
     erased: int = 0
     free: int = 0
+    bought: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     first: list[str] = field(default_factory=list)
 
@@ -53,7 +54,7 @@ class Counts:
             setattr(self, name, getattr(self, name) + number)
 
     def as_dict(self) -> dict[str, int]:
-        names = ("read", "kept", "filtered", "guests", "bad", "later", "erased", "free")
+        names = ("read", "kept", "filtered", "guests", "bad", "later", "erased", "free", "bought")
         return {name: int(getattr(self, name)) for name in names}
 
 
@@ -133,6 +134,7 @@ def _usable(plan: Plan, table: str, typed: pa.Table, batch: Batch, counts: Count
     typed = _without_erased(plan.erased, typed, counts)
     if table == "purchases":
         typed = priced(typed, counts)
+        counts.bought += int((ints_of(typed, "amount") > 0).sum())
     if table == "customers":
         typed = typed.append_column("_seq", pa.array(np.full(typed.num_rows, plan.first_place + batch.place)))
     counts.kept += typed.num_rows
@@ -216,7 +218,15 @@ def refuse_broken(table: str, source: Source, counts: Counts, most: float) -> No
         )
     if table == "purchases" and not counts.kept:
         fates = ", ".join(f"{n:,} {FATES[fate]}" for fate, n in counts.as_dict().items() if n and fate in FATES)
-        raise BadData("no purchase is left", where=where, got=f"{counts.read:,} rows: {fates or 'the table is empty'}")
+        raise BadData("no purchase is left", where=where, got=f"{counts.read:,} rows: {fates}" if fates else "no rows")
+    if table == "purchases" and not counts.bought:
+        raise BadData(
+            "no line is a purchase",
+            where=where,
+            allowed="amounts above 0; those below are returns",
+            got=f"{counts.kept:,} lines, none of them positive",
+            do="is the sign turned round?",
+        )
 
 
 @dataclass(frozen=True)

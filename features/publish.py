@@ -32,6 +32,9 @@ from features.rows import NEVER, SHAPES, UNDATED, Rows, Shape, to_arrow
 from features.store import HistoryStore
 
 
+REFUSED = "quarantine-refused.csv"
+
+
 @dataclass
 class MarketSum:
     """The market added up bucket by bucket."""
@@ -215,6 +218,11 @@ class Desk:
         if not quarantine.rows:
             return ()
         return (self._write_csv(f"quarantine-{name}.csv", quarantine.table()),)
+
+    def write_refused(self, quarantine: Quarantine) -> None:
+        """The bad rows of a table that was refused, to be looked at; the next writer removes them."""
+        if quarantine.rows:
+            self._write_csv(REFUSED, quarantine.table())
 
     def quarantine_without(self, name: str, entries: Sequence[FileEntry], gone: str) -> tuple[FileEntry, ...]:
         """The quarantined rows that do not show an id."""

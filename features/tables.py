@@ -56,7 +56,7 @@ EXPONENTS: Mapping[str, int] = {
 
 MEANS: Mapping[Kind, str] = {
     "id": "text, exactly as given",
-    "time": "date or time, 1970 to 2100",
+    "time": "date or time, 1970 to 2100, all with a zone or none",
     "date": "date, 1870 to 2100",
     "money": "amount in the shop's currency",
     "number": "number, kept in thousandths",
@@ -558,14 +558,23 @@ def days_of_texts(texts: pa.Array, unit: Unit) -> tuple[NDArray[np.int64], Mask,
         return days, absent, np.zeros(len(texts), bool)
     except pa.ArrowInvalid:
         texts = pc.replace_substring_regex(texts, r"^\s*(\d{4})(\d{2})(\d{2})\s*$", r"\1-\2-\3")
-    days, unread = _days_by_pattern(texts, _PATTERNS[""], unit.zone)
+    days, unread, zoned = _days_by_pattern(texts, _PATTERNS[""], unit.zone)
     again = np.flatnonzero(unread & ~absent)
     if unit.order and len(again):
-        days[again], unread[again] = _days_by_pattern(texts.take(pa.array(again)), _PATTERNS[unit.order], unit.zone)
-    return days, absent, unread & ~absent
+        days[again], unread[again], zoned[again] = _days_by_pattern(
+            texts.take(pa.array(again)), _PATTERNS[unit.order], unit.zone
+        )
+    return days, absent, (unread | _misfits(zoned, absent | unread)) & ~absent
 
 
-def _days_by_pattern(texts: pa.Array, pattern: str, zone: str) -> tuple[NDArray[np.int64], Mask]:
+def _misfits(zoned: Mask, silent: Mask) -> Mask:
+    """Where some times carry a zone and some do not, nobody knows what the fewer mean: those are not read."""
+    some, none = int((zoned & ~silent).sum()), int((~zoned & ~silent).sum())
+    return np.zeros(len(zoned), bool) if not some or not none else zoned == (some < none)
+
+
+def _days_by_pattern(texts: pa.Array, pattern: str, zone: str) -> tuple[NDArray[np.int64], Mask, Mask]:
+    """Days, which texts are no dates, and which carry a zone."""
     parts = pc.extract_regex(texts, pattern)
     unread = _true(parts.is_null())
 
@@ -588,7 +597,7 @@ def _days_by_pattern(texts: pa.Array, pattern: str, zone: str) -> tuple[NDArray[
     if zoned.any():
         seconds = (days * 86_400 + hour * 3_600 + minute * 60 + second - offset)[zoned]
         days[zoned] = _days_of_times(pa.array(seconds).cast(pa.timestamp("s", "UTC")), zone)[0]
-    return days, unread
+    return days, unread, zoned
 
 
 def _upper(parts: pa.Array, name: str) -> NDArray[np.object_]:
