@@ -139,7 +139,11 @@ class Model(_Section):
     families: list[str] = Field(
         default_factory=list, description="feature families to use; empty: all that have their tables"
     )
-    threads: int = Field(2, ge=1, description="LightGBM threads; does not change the result")
+    threads: int = Field(
+        1,
+        ge=1,
+        description="LightGBM threads; does not change the result, and more than the idle cores make it many times slower",
+    )
 
 
 class FeatureSettings(_Section):
