@@ -13,10 +13,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -266,3 +268,47 @@ def fingerprint(path: str | Path) -> str:
         raise BadConfiguration(
             "the feature module cannot be read", where="[features] modules", got=f"{path}: {error.strerror}"
         ) from error
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+_INTRO = """# Features
+
+{count} features in {families} families. Each is one function in `features/families/`; a name that ends in a span
+(`eighth_h`, `quarter_h`, `half_h`, `1h`, `2h`, `4h`) looks at so many horizons H before the cutoff and is printed with
+its {{days}}. A feature is absent (NaN, printed as —) as its row says, and while a table it needs is not kept or has no
+record yet; it is never 0 for want of knowledge. *Scope*: `own` depends on the customer's own rows alone, `population`
+also on frozen tables of everybody known at the cutoff, `season` also on the calendar. *µs* is the measured price of a
+row on one core, in a run of the whole catalogue over 24 weekly cutoffs (`python benchmarks/features.py --costs`); what
+features share is paid by the first that asks.
+"""
+
+
+def markdown() -> str:
+    """docs/features.md: every feature with its unit, meaning, absence, phrases, tables, scope and price."""
+    costs, every = json.loads(COSTS.read_text(encoding="utf-8")), catalogue()
+    lines = [_INTRO.format(count=len(every), families=len(FAMILIES))]
+    for family in FAMILIES:
+        module = importlib.import_module(f"features.families.{family}")
+        lines += [f"## {family}", "", (module.__doc__ or "").strip(), ""]
+        lines += [
+            "| feature | unit | what it is | absent | as printed | needs | scope | µs |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [_row(list(group), costs) for _, group in groupby(_of_family(family), lambda made: made.function)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _of_family(family: str) -> list[Feature]:
+    return [made for made in catalogue().values() if made.family == family]
+
+
+def _row(group: list[Feature], costs: Mapping[str, float]) -> str:
+    """One line for the features of one function."""
+    made = group[0]
+    names = "<br>".join(f"`{f.name}`" for f in group)
+    price = "<br>".join(f"{costs[f.name]:.3f}" if f.name in costs else "—" for f in group)
+    needs = ", ".join(table for table in made.tables if table != "purchases") or "—"
+    printed = f"{made.phrase['en']}<br>{made.phrase['zh-CN']}"
+    return f"| {names} | {made.unit} | {made.doc} | {made.absence} | {printed} | {needs} | {made.scope} | {price} |"
