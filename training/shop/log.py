@@ -378,7 +378,7 @@ def _costs(world: World) -> Columns | None:
     }
     settled = rows["resolved"] > NEVER
     waited = np.where(settled, rows["resolved"] - rows["day"], 14)
-    goodwill = settled & (rows["satisfied"] == 1) & (rows["pos"] % 3 == 0)
+    goodwill = settled & (rows["satisfied"] == 1) & (world.who.number[rows["pos"]] % 3 == 0)
     at = [came, came[gift], rows["day"], rows["resolved"][goodwill]]
     amount = [won, np.full(gift.sum(), 300), 400 + 12 * waited, np.full(goodwill.sum(), 500)]
     pos = [new, new[gift], rows["pos"], rows["pos"][goodwill]]

@@ -78,10 +78,10 @@ class Parameters:
     rate_value: float = _is(0.2, "correlation of purchase rate and basket size")
 
     # Trouble
-    trouble: float = _is(0.16, "share of trips that end in a grievance at mean sensitivity")
-    grievance: float = _is(0.5, "hazard added while aggrieved, at mean service sensitivity")
-    heal: float = _is(0.08, "chance that a grievance ends, by an answer or by forgetting")
-    complains: float = _is(0.3, "share of grievances that become complaints")
+    trouble: float = _is(0.22, "share of trips that end in a grievance at mean sensitivity")
+    grievance: float = _is(0.4, "hazard added while aggrieved, at mean service sensitivity")
+    heal: float = _is(0.25, "chance that a grievance ends, by an answer or by forgetting")
+    complains: float = _is(0.25, "share of grievances that become complaints")
     grumbles: float = _is(0.006, "share of trips that end in a complaint without a grievance")
     price_grumbles: float = _is(
         2.0, "the same because of prices, per unit of their rise above 2 % and of price sensitivity"

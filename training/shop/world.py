@@ -111,14 +111,14 @@ class World:
         self.spell = np.full(n, -1, dtype=np.int64)
 
     def fork(self) -> World:
-        """The same world once more, from here on independent; nothing that happened so far is told twice."""
+        """The same world once more, from here on independent. What happened and was not told yet stays with the first."""
         other = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray):
                 setattr(other, name, value.copy())
         other.contact = self.contact.take(np.arange(len(self.who)))
         other.clear()
-        other.waiting = {}
+        other.waiting = dict(self.waiting)
         return other
 
     def clear(self) -> None:
