@@ -142,7 +142,7 @@ class Model(_Section):
     threads: int = Field(
         1,
         ge=1,
-        description="LightGBM threads; does not change the result, and more than the idle cores make it many times slower",
+        description="LightGBM threads; changes no result; more than the idle cores cost tenfold",
     )
 
 
