@@ -111,7 +111,7 @@ class World:
         self.spell = np.full(n, -1, dtype=np.int64)
 
     def fork(self) -> World:
-        """The same world once more, from here on independent. What happened and was not told yet stays with the first."""
+        """The same world once more, independent from here on. What happened and was not told stays with the first."""
         other = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray):
