@@ -8,6 +8,7 @@ exactly as given ('00123' keeps its zeros, '1E5' stays four letters). The held-o
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -29,6 +30,7 @@ FORMULA = re.compile("^[\\s\0\u200b-\u200f\u2060\ufeff]*[=+\\-@\t\r\n\0＝＋－
 CONTROL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 FORMATS = ("csv", "xlsx", "parquet", "json")
 EXCEL_CELL = 32_767
+TRAIL = ".exports.jsonl"
 
 
 def to(published: Published, name: str, kind: str, out: Path, language: str = "en", *, bom: bool | None = None) -> Path:
@@ -41,13 +43,28 @@ def to(published: Published, name: str, kind: str, out: Path, language: str = "e
     """
     content = as_bytes(published, name, kind, language, bom=bom)
     aside = out.with_name(f".{out.name}.part")
+    said = {"path": str(out.resolve()), "list": name, "kind": kind, "language": language, "bom": bom}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         aside.write_bytes(content)
         os.replace(aside, out)
+        _remember(published, said | {"sha256": hashlib.sha256(content).hexdigest()})
     except OSError as error:
         raise CannotWrite("the export cannot be written", where=str(out), got=str(error)) from None
     return out
+
+
+def remembered(home: Path) -> list[dict[str, Any]]:
+    """The exports made so far, in order: path, publication, list, kind, language, bom, sha256. A file that was written
+    twice stands there twice."""
+    trail = home / TRAIL
+    return [json.loads(line) for line in trail.read_text(encoding="utf-8").splitlines()] if trail.exists() else []
+
+
+def _remember(published: Published, said: Mapping[str, Any]) -> None:
+    """Write down that names left the house, so that a person can be taken out of the file again."""
+    with (published.folder.parent / TRAIL).open("a", encoding="utf-8") as trail:
+        trail.write(json.dumps({**said, "publication": published.id}, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def as_bytes(published: Published, name: str, kind: str, language: str = "en", *, bom: bool | None = None) -> bytes:

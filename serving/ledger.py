@@ -40,7 +40,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from features.errors import BadConfiguration, BadData, CannotWrite, ServiceAway, TryAgain
@@ -536,7 +536,7 @@ def _engine(url: str) -> Engine:
         if where.drivername in ("postgresql", "postgres"):
             where = where.set(drivername="postgresql+psycopg")
         engine = create_engine(where)
-    except (NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         raise BadConfiguration(
             "the ledger's database cannot be used",
             where="[state] database",
@@ -582,7 +582,7 @@ def hide(url: str) -> str:
     """A database URL without its password."""
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except ValueError:
+    except (ArgumentError, ValueError):
         return "something that is no URL"
 
 

@@ -20,7 +20,7 @@ from features.errors import UsageError
 from features.lifecycle import standing, taxonomy
 from features.store import HistoryStore
 from features.windows import Windows, to_date
-from serving import actions, facts, holdout, lists, publish
+from serving import actions, export, facts, holdout, lists, publish
 from serving.champion import Champion
 from serving.ledger import Ledger
 from serving.lists import Explain, Inputs, Made, Memory
@@ -105,6 +105,15 @@ def publish_day(
     made = lists.make(inputs)
     say("publishing")
     return publish.publish(draft(inputs, made, digest), config.var, ledger)
+
+
+def lines(published: Published) -> list[str]:
+    """What was published, a line each, in the shop's language."""
+    language = published.summary["language"]
+    told = [f"{published.id} · {published.folder}"]
+    for name in publish.LISTS:
+        told += ["", *export.notes(published, name, language)]
+    return told
 
 
 def last_day(store: HistoryStore, as_of: int | None) -> int:

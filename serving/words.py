@@ -205,7 +205,7 @@ def _silence(row: pd.Series, language: str) -> str:
 
 
 def _why(row: pd.Series, language: str) -> str:
-    said = [row[f"reason_{k}_{suffix(language)}"] for k in (1, 2, 3)]
+    said = [row[f"reason_{k}_{suffix(language)}"] for k in (1, 2)]
     return " · ".join(str(one) for one in said if not _absent(one)) or "—"
 
 
