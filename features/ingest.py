@@ -40,10 +40,10 @@ from features.intake import (
 )
 from features.manifest import FileEntry, Manifest, Part
 from features.publish import Desk, MarketSum, PartWriter, manifest_of, writing
-from features.reader import Source, names_of, rows_guessed, shown, source_of
+from features.reader import Source, day_order, names_of, rows_guessed, shown, source_of
 from features.rows import NEVER, SHAPES, UNDATED, Rows, collapse, lay_together, sorted_unique, with_distinct
 from features.store import HistoryStore
-from features.tables import CONTRACTS, Unit, exponent_of, flat
+from features.tables import CONTRACTS, DayOrder, Unit, exponent_of, flat
 from features.windows import to_date
 
 Progress = Callable[[str], None] | None
@@ -110,26 +110,10 @@ def ingest(config: Config, as_of: int | None = None, progress: Progress = None) 
     Raises BadConfiguration, MissingInput, BadData, UsageError, ServiceAway, CannotWrite or TryAgain; the store that was
     there stays true until the new one is whole.
     """
-    if "purchases" not in config.tables:
-        raise BadConfiguration(
-            "there is no purchases table", where=f"{config.path}: [tables]", do="add [tables.purchases] with its path"
-        )
-    sources = {name: _source(config, name, config.source_of(name)) for name in TABLES if name in config.tables}
-    names = {name: names_of(source, CONTRACTS[name]) for name, source in sources.items()}
-    amounts = bool({"amount", "unit_price"} & set(names["purchases"]))
+    plan = planned(config, as_of)
     with writing(history_folder(config)) as desk:
         old = manifest_of(desk.folder)
-        plan = Plan(
-            sources=sources,
-            names=names,
-            unit=Unit(config.shop.timezone, exponent_of(config.shop.currency) if amounts else 0),
-            buckets=buckets_for(sum(rows_guessed(source) for source in sources.values())),
-            as_of=as_of,
-            max_bad_share=config.ingest.max_bad_share,
-            with_orders=any(joined_by_order(name, names[name]) for name in names),
-            erased=old.erased if old else (),
-            name=desk.next_name(),
-        )
+        plan = replace(plan, erased=old.erased if old else (), name=desk.next_name())
         taken = _take_in(desk, plan, None, progress)
         manifest = Manifest(
             generation=int(plan.name),
@@ -137,7 +121,7 @@ def ingest(config: Config, as_of: int | None = None, progress: Progress = None) 
             timezone=config.shop.timezone,
             currency=config.shop.currency,
             exponent=plan.unit.exponent,
-            has_amounts=amounts,
+            has_amounts=_has_amounts(plan.names["purchases"]),
             as_of=as_of,
             customers=taken.customers,
             parts=(taken.part,),
@@ -146,6 +130,38 @@ def ingest(config: Config, as_of: int | None = None, progress: Progress = None) 
             erased=plan.erased,
         )
         return _report(desk.publish(manifest), taken)
+
+
+def planned(config: Config, as_of: int | None = None) -> Plan:
+    """What the settings say is to be taken in: files found, columns named, dates understood.
+
+    Raises BadConfiguration, MissingInput, BadData, UsageError or ServiceAway.
+    """
+    if "purchases" not in config.tables:
+        raise BadConfiguration(
+            "there is no purchases table", where=f"{config.path}: [tables]", do="add [tables.purchases] with its path"
+        )
+    sources = {name: _source(config, name, config.source_of(name)) for name in TABLES if name in config.tables}
+    names = {name: names_of(source, CONTRACTS[name]) for name, source in sources.items()}
+    return Plan(
+        sources=sources,
+        names=names,
+        orders={name: _order(sources[name], names[name]) for name in sources},
+        unit=Unit(config.shop.timezone, exponent_of(config.shop.currency) if _has_amounts(names["purchases"]) else 0),
+        buckets=buckets_for(sum(rows_guessed(source) for source in sources.values())),
+        as_of=as_of,
+        max_bad_share=config.ingest.max_bad_share,
+        with_orders=any(joined_by_order(name, names[name]) for name in names),
+    )
+
+
+def _order(source: Source, names: Mapping[str, str], usual: DayOrder = "") -> DayOrder:
+    theirs = names.get("at") or names.get("joined_at")
+    return day_order(source, theirs, usual) if theirs else ""
+
+
+def _has_amounts(names: Mapping[str, str]) -> bool:
+    return bool({"amount", "unit_price"} & set(names))
 
 
 def append(config: Config, table: str, file: str | Path, progress: Progress = None) -> IngestReport:
@@ -160,8 +176,7 @@ def append(config: Config, table: str, file: str | Path, progress: Progress = No
     with writing(history_folder(config)) as desk:
         old = HistoryStore(desk.folder)
         names = names_of(source, CONTRACTS[table])
-        amounts = bool({"amount", "unit_price"} & set(names))
-        if table == "purchases" and amounts != old.has_amounts:
+        if table == "purchases" and _has_amounts(names) != old.has_amounts:
             raise BadData(
                 "a delta without amounts cannot join a store with them, nor the other way round",
                 where=path,
@@ -170,8 +185,9 @@ def append(config: Config, table: str, file: str | Path, progress: Progress = No
                 else "the file has them, the store does not",
                 do="give both the same columns",
             )
-        known = {(said["table"], said["sha256"]) for part in old.manifest.parts for said in part.sources}
-        again = [name for name in source.files if (table, fingerprint(name)) in known]
+        before = [said for part in old.manifest.parts for said in part.sources if said["table"] == table]
+        known = {said["sha256"] for said in before} - {""}
+        again = [name for name in source.files if fingerprint(name) in known]
         if again:
             raise UsageError(
                 "the store already has this file", where=", ".join(again), do="nothing: its lines are there once"
@@ -179,6 +195,7 @@ def append(config: Config, table: str, file: str | Path, progress: Progress = No
         plan = Plan(
             sources={table: source},
             names={table: names},
+            orders={table: _order(source, names, next((said["days"] for said in before if said["days"]), ""))},
             unit=Unit(old.timezone, old.exponent),
             buckets=old.buckets,
             as_of=old.manifest.as_of,
@@ -186,7 +203,7 @@ def append(config: Config, table: str, file: str | Path, progress: Progress = No
             with_orders="order_id" in old.manifest.tables["orders"].words if "orders" in old.manifest.tables else False,
             erased=old.manifest.erased,
             name=desk.next_name(),
-            first_place=sum(said["table"] == table for part in old.manifest.parts for said in part.sources),
+            first_place=len(before),
             keep_ids=frozenset({"orders", "sessions"} & set(old.manifest.tables)),
         )
         taken = _take_in(desk, plan, old, progress)
@@ -381,7 +398,7 @@ def _write_part(
         if shared and sum(rows.num_rows for rows in shared):
             writer.add(0, "shared_costs", _shared(shared))
     sources = tuple(
-        {"table": table, "path": shown(file), "sha256": fingerprint(file)}
+        {"table": table, "path": shown(file), "sha256": fingerprint(file), "days": plan.orders[table]}
         for table, source in plan.sources.items()
         for file in source.files
     )

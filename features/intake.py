@@ -11,7 +11,7 @@ import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from features.errors import BadData
 from features.hashing import bucket_of, hash_ids, pack, unpack
 from features.reader import Batch, Source, batches, keep_only, line_of, sha256_of, shown
 from features.store import HistoryStore
-from features.tables import CONTRACTS, THOUSANDTHS, Bad, Unit, conform, flat, ints_of
+from features.tables import CONTRACTS, THOUSANDTHS, Bad, DayOrder, Unit, conform, flat, ints_of
 
 SPILL = 1 << 28  # bytes kept in memory before rows go to disk
 
@@ -34,7 +34,8 @@ SHOWN = 5  # offending rows named in a message
 
 @dataclass
 class Counts:
-    """What became of a table's rows: `read` = `kept` + `filtered` + `guests` + `bad` + `later` + `erased`."""
+    """What became of a table's rows: `read` = `kept` + `filtered` + `guests` + `bad` + `later` + `erased` +
+    `free`; of those kept, `bought` are purchases."""
 
     read: int = 0
     kept: int = 0
@@ -76,13 +77,14 @@ class Plan:
 
     sources: Mapping[str, Source]
     names: Mapping[str, Mapping[str, str]]
+    orders: Mapping[str, DayOrder]
     unit: Unit
     buckets: int
     as_of: int | None
     max_bad_share: float
     with_orders: bool
-    erased: tuple[str, ...]
-    name: str
+    erased: tuple[str, ...] = ()
+    name: str = ""
     first_place: int = 0
     keep_ids: frozenset[str] = frozenset()
 
@@ -104,6 +106,7 @@ def checked_rows(
 ) -> Iterator[pa.Table]:
     """Typed rows of a source that can be used; the rest is counted."""
     contract, source = CONTRACTS[table], plan.sources[table]
+    unit = replace(plan.unit, order=plan.orders[table])
     skipped: dict[str, list[int]] = {}
 
     def check(batch: Batch) -> tuple[Batch, Counts, Ints, pa.Table, Bad]:
@@ -111,7 +114,7 @@ def checked_rows(
         rows, place = _filtered(batch, source, found)
         if orders is not None and "customer_id" not in rows.column_names:
             rows = rows.append_column("customer_id", _customers_by_order(rows, orders))
-        typed, bad = conform(contract, rows, plan.unit)
+        typed, bad = conform(contract, rows, unit)
         return batch, found, place, _usable(plan, table, typed, batch, found), bad
 
     for batch, found, place, typed, bad in ahead(check, batches(source, contract, plan.names[table])):

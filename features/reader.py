@@ -24,7 +24,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from features.errors import BadConfiguration, BadData, MissingInput, ServiceAway, UsageError
-from features.tables import Contract
+from features.tables import Contract, DayOrder
 
 ROWS = 1 << 19  # rows a batch: large enough to be fast, small enough that a few in flight stay under 1 GB
 CSV_BLOCK = 1 << 25  # bytes
@@ -205,6 +205,56 @@ def _name_it(ours: str, theirs: Sequence[str], found: Mapping[str, str]) -> str:
 def _guess(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, 1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else "mend the name"
+
+
+def peek(source: Source, rows: int) -> pa.Table:
+    """The first rows of a source with every column, under the shop's own names."""
+    file = source.files[0]
+    names = header(source, file)
+    for table, _ in _raw(source, file, names, []):
+        return table.slice(0, rows)
+    return pa.table({name: pa.array([], pa.string()) for name in names})
+
+
+_DAY_FIRST = r"^\s*(?P<first>\d{1,2})[-/.](?P<second>\d{1,2})[-/.]\d{4}"
+
+
+def day_order(source: Source, theirs: str, usual: DayOrder = "") -> DayOrder:
+    """Whether texts such as 03/04/2019 say the day first ("dmy") or the month ("mdy"); "" where there are none.
+
+    All of them are looked at: a 13 or more in one place decides. Raises BadData where both or neither place has one,
+    unless `usual` (what earlier files of the table said) helps with the latter.
+    """
+    first = second = 0
+    for file in source.files:
+        for rows, _ in _raw(source, file, [theirs], []):
+            if not _is_text(rows[theirs].type):
+                break
+            parts = pc.extract_regex(rows[theirs].combine_chunks(), _DAY_FIRST)
+            if parts.null_count == len(parts):
+                break  # the first rows of a file decide whether it holds such texts at all
+            first = max(first, _greatest(parts, "first"))
+            second = max(second, _greatest(parts, "second"))
+    if not first:
+        return ""
+    if (first > 12) == (second > 12):
+        if first <= 12 and usual:
+            return usual
+        raise BadData(
+            "the dates do not say whether the day or the month comes first",
+            where=f"{shown(source.files[0])}, column {theirs}",
+            got="neither number goes beyond 12" if first <= 12 else "both numbers go beyond 12",
+            do="write them as YYYY-MM-DD",
+        )
+    return "dmy" if first > 12 else "mdy"
+
+
+def _greatest(parts: pa.Array, name: str) -> int:
+    return int(pc.max(pc.struct_field(parts, name).cast(pa.int64())).as_py() or 0)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def batches(source: Source, contract: Contract, names: Mapping[str, str]) -> Iterator[Batch]:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 Kind = Literal["id", "time", "date", "money", "number", "whole", "score", "flag", "word"]
+DayOrder = Literal["", "dmy", "mdy"]
 Mask = NDArray[np.bool_]
 
 FIRST_DAY, LAST_DAY = 0, 47_846  # 1970-01-01 .. 2100-12-31
@@ -294,7 +295,7 @@ class Unit:
 
     zone: str = "UTC"
     exponent: int = 2
-    order: Literal["", "dmy", "mdy"] = ""
+    order: DayOrder = ""
 
 
 @dataclass(frozen=True)
