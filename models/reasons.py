@@ -104,18 +104,31 @@ _IDEAS = tuple((re.compile(pattern), idea) for pattern, idea in IDEAS)
 _WORSE: Mapping[str, int] = {
     "silence": 1,
     "frequency": -1,
+    "pace": -1,
+    "usual gap": 1,
     "spend": -1,
+    "spend trend": -1,
+    "basket": -1,
+    "needs": -1,
+    "variety": -1,
     "browsing": -1,
-    "satisfaction": -1,
-    "complaints": 1,
+    "response": -1,
     "returns": 1,
+    "complaints": 1,
+    "satisfaction": -1,
     "delivery": 1,
+    "came back before": 1,
+    "time as a customer": -1,
+    "recommendation": -1,
+    "others like this": -1,
 }
 """Ideas whose members plainly worsen upwards (1) or downwards (-1) …"""
 
 _AGAINST = re.compile(
-    r"purchase_days_(eighth|quarter)|fading_purchase_days|gap_hazard|alive_probability|btyd_recency"
-    r"|days_since|one_time_buyer|days_to_second|deliveries|settlement|survey_response|surveys_answered"
+    r"purchase_days_(eighth|quarter)|fading_purchase_days_1h|gap_hazard|alive_probability|btyd_recency"
+    r"|gap_(last|before_last|growth|drift|mean_recent)|centre_of|dropped_|mix_shift"
+    r"|favourite_category|category_concentration|repeated_products|one_time_buyer|days_to_second"
+    r"|days_since_(new|visit|cart|open|redemption|return$|reactivation|complaint|referral)|contact"
 )
 """… but for these, which run the other way round than their idea."""
 
@@ -364,7 +377,7 @@ def sentence(
         clause = _singular(clause)
     if np.isnan(usual) or feature.unit in _NO_USUAL:
         return clause
-    shown = human(usual, feature.unit, language, currency) + _noun(feature.unit, usual, language)
+    shown = human(usual, feature.unit, language, currency) + _noun(feature, usual, language)
     if language == "zh-CN":
         return f"{clause}（{'平时' if habit == 'own' else '活跃客户中位数'}为{shown}）"
     return f"{clause} ({'usually' if habit == 'own' else 'median at risk:'} {shown})"
@@ -382,7 +395,7 @@ def human(value: float, unit: str, language: str, currency: str = "") -> str:
     if unit.startswith("share"):
         text = _percent(size)
     elif unit.startswith("money"):
-        text = f"{size:,.0f}" if size >= 100 else f"{size:,.2f}"
+        text = f"{size:,.0f}" if size >= 100 or size == 0 else f"{size:,.2f}"
         text = f"{text} {currency}".rstrip()
     elif unit in ("days", "count"):
         text = f"{size:,.0f}" if size >= 10 or abs(size - round(size)) < 0.05 else f"{size:.1f}"
@@ -405,17 +418,14 @@ def _two_digits(size: float) -> str:
     return f"{size:.2g}" if size >= 1e-4 else "0"
 
 
-_NOUNS: Mapping[str, Mapping[str, str]] = {
-    "en": {"days": " days", "ratio": " times"},
-    "zh-CN": {"days": "天", "ratio": "倍"},
-}
-
-
-def _noun(unit: str, value: float, language: str) -> str:
-    noun = _NOUNS[language].get(unit, "")
-    if language == "en" and noun and human(value, unit, "en") == "1":
-        return noun.removesuffix("s")
-    return noun
+def _noun(feature: Feature, value: float, language: str) -> str:
+    """The word that counts the value in the feature's own clause: days, times."""
+    if language == "zh-CN":
+        hit = re.search(r"\{value\}([天倍])", feature.phrase[language])
+        return hit[1] if hit else ""
+    hit = re.search(r"\{value\}( days| times)", feature.phrase[language])
+    noun = hit[1] if hit else ""
+    return noun.removesuffix("s") if human(value, feature.unit, "en") == "1" else noun
 
 
 _ONE = re.compile(
@@ -498,7 +508,7 @@ EVIDENCE: tuple[Evidence, ...] = (
     Evidence("service", "delivery_delay_last", 1.3, least=1),
     Evidence("price", "price_complaints", 1.5, least=1, fresh="days_since_complaint"),
     Evidence("price", "unit_price_change_1h", 0.6, least=1.1, also=("discounted_visits", 0.6, 1.0)),
-    Evidence("competition", "dropped_categories_1h", 0.6, least=1, also=("kept_categories_1h", 1, np.inf)),
+    Evidence("competition", "dropped_categories_1h", 0.7, least=1, also=("kept_categories_1h", 1, np.inf)),
     Evidence("competition", "visit_days_since_purchase", 0.7, least=3),
     Evidence("market", "market_change_1h", 1.3, most=0.75, also=("change_against_market_1h", 0.75, np.inf)),
     Evidence("market", "market_year_on_year_1h", 1.3, most=0.75, also=("change_against_market_1h", 0.75, np.inf)),

@@ -276,7 +276,7 @@ def _played(world: World, action: str, ids: list[str], seed: int) -> dict[str, n
 
 def test_worlds_fall_apart_only_where_an_action_matters() -> None:
     """Same dice: who was not contacted lives the same life in both worlds."""
-    world = World(600, 9)
+    world = World(3000, 9)
     world.play(60)
     simulate.tell(world)
     other = world.fork()
