@@ -207,7 +207,7 @@ def _purchases(
     waited, late = draw.integers(0, 20, n), draw.integers(-3, 4, n)
     delivered = {"lines": lines, "waited": waited, "late_days": np.maximum(late, 0), "early_days": np.maximum(-late, 0)}
     promised = (draw.random(n) < 0.8).astype(np.int64)
-    yield "deliveries", Rows(who, day + waited, delivered | {"promised": promised, "promised_known": promised})
+    yield "deliveries", Rows(who, day + waited, delivered | {"late_days_known": promised})
 
     who, day = _distinct(*some(0.2))
     yield (

@@ -373,14 +373,14 @@ def survey_response(h: History) -> Floats:
 
 @feature(
     unit="share",
-    absence=unless("no delivery was promised for a day", lambda h, _: h.total("promised_known", table="deliveries")),
+    absence=unless("no delivery was promised for a day", lambda h, _: h.total("late_days_known", table="deliveries")),
     phrase={"en": "{value} of deliveries came late", "zh-CN": "{value}的配送超过承诺时间"},
     tables=DELIVERIES,
 )
 def late_deliveries(h: History) -> Floats:
     """Share of delivered lines that came after the day promised."""
-    late = h.derive("late lines", lambda m: m["lines"] * (m["promised_known"] > 0) * (m["late_days"] > 0), "deliveries")
-    known = h.derive("promised lines", lambda m: m["lines"] * (m["promised_known"] > 0), "deliveries")
+    late = h.derive("late lines", lambda m: m["lines"] * (m["late_days_known"] > 0) * (m["late_days"] > 0), "deliveries")
+    known = h.derive("promised lines", lambda m: m["lines"] * (m["late_days_known"] > 0), "deliveries")
     return ratio(h.total(late, table="deliveries"), h.total(known, table="deliveries"))
 
 
@@ -411,7 +411,7 @@ def delivery_wait(h: History) -> Floats:
     unit="days",
     absence=unless(
         "the last delivery was not promised for a day, or there is none",
-        lambda h, _: h.value("promised_known", table="deliveries"),
+        lambda h, _: h.value("late_days_known", table="deliveries"),
     ),
     phrase={"en": "the last delivery was {value} days late", "zh-CN": "最近一次配送延迟{value}天"},
     tables=DELIVERIES,
@@ -419,4 +419,4 @@ def delivery_wait(h: History) -> Floats:
 def delivery_delay_last(h: History) -> Floats:
     """Days between the day promised and the last delivery; early is negative."""
     delay = h.value("late_days", table="deliveries") - h.value("early_days", table="deliveries")
-    return np.where(h.value("promised_known", table="deliveries") > 0, delay, np.nan)
+    return np.where(h.value("late_days_known", table="deliveries") > 0, delay, np.nan)
