@@ -112,7 +112,7 @@ def checked_rows(
     def check(batch: Batch) -> tuple[Batch, Counts, Ints, pa.Table, Bad]:
         found = Counts(read=batch.rows.num_rows)
         rows, place = _filtered(batch, source, found)
-        if orders is not None and "customer_id" not in rows.column_names:
+        if orders is not None and joined_by_order(table, plan.names[table]):
             rows = rows.append_column("customer_id", _customers_by_order(rows, orders))
         typed, bad = conform(contract, rows, unit)
         return batch, found, place, _usable(plan, table, typed, batch, found), bad
@@ -342,11 +342,16 @@ def orders_of(spread: Spread | None, old: HistoryStore | None) -> pa.Table:
     if old is not None:
         pieces += list(old.orders())
     if not pieces:
-        raise BadData(
-            "a table without customer_id takes it from the orders, and purchases have no order_id",
-            do="name order_id in the columns of [tables.purchases], or give the table a customer_id; then ingest anew",
-        )
+        raise no_orders()
     return pa.concat_tables(pieces)
+
+
+def no_orders() -> BadData:
+    """A table that knows its rows' orders only, where purchases do not know theirs."""
+    return BadData(
+        "a table without customer_id takes it from the orders, and purchases have no order_id",
+        do="name order_id in the columns of [tables.purchases], or give the table a customer_id; then ingest anew",
+    )
 
 
 def _customers_by_order(rows: pa.Table, orders: pa.Table) -> pa.ChunkedArray:
