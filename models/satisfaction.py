@@ -271,9 +271,10 @@ def _share(values: Floats) -> float:
 
 def answers(store: HistoryStore, as_of: int) -> pd.DataFrame:
     """Every answer's kind and channel, counted: kind, channel, answers, mean score (0 to 1) with a 90 % interval,
-    share satisfied and dissatisfied, invitations and response share (NaN where invitations are not recorded). For
-    the kind nps `net` is promoters (9 and 10 of 10) less detractors (0 to 6). A mean that differs by channel is a
-    mode effect or other people; the table does not tell which."""
+    share satisfied and dissatisfied, invitations and response share (NaN where invitations are not recorded, or
+    none of them went unanswered, as in a table that holds answers only). For the kind nps `net` is promoters (9 and
+    10 of 10) less detractors (0 to 6). A mean that differs by channel is a mode effect or other people; the table
+    does not tell which."""
     columns = [
         "kind",
         "channel",
@@ -299,7 +300,7 @@ def answers(store: HistoryStore, as_of: int) -> pd.DataFrame:
         mean = values.mean()
         rows.append(
             (kind, channel, len(values), mean, mean - half, mean + half, (values >= SATISFIED).mean(),
-             (values < DISSATISFIED).mean(), net, invited, len(values) / invited if invited else np.nan)
+             (values < DISSATISFIED).mean(), net, invited, len(values) / invited if invited > len(values) else np.nan)
         )  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 

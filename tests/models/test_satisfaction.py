@@ -119,17 +119,18 @@ def test_few_scores_make_no_link() -> None:
 
 
 def test_survey_report_counts_answers_by_kind_and_channel(tmp_path: Path) -> None:
-    """Two CSAT mails of 5 and 3 of 5 (1.0 and .5): mean .75; three invitations, two answers. NPS 10, 9, 3: two
-    promoters, one detractor: net 1/3."""
+    """Two CSAT mails of 5 and 3 of 5 (1.0 and .5): mean .75; three invitations, one of them without an answer. NPS
+    10, 9, 3: two promoters, one detractor: net 1/3."""
     mail = {"at": "2024-01-05", "kind": "csat", "channel": "mail", "invited_at": "2024-01-02"}
     phone = {"at": "2024-01-06", "kind": "nps", "channel": "phone"}
     rows = [{"customer_id": who, "score": score, **mail} for who, score in (("Ann", 5), ("Bob", 3))]
+    rows.append({"customer_id": "Cat", **mail, "at": None})
     rows += [{"customer_id": who, "score": score, **phone} for who, score in (("Ann", 10), ("Bob", 9), ("Cat", 3))]
     _, store = shop(tmp_path, {"purchases": buys("Ann", "2024-01-01", "2024-01-31"), "surveys": rows})
     told = satisfaction.answers(store, store.last_day).set_index(["kind", "channel"])
     by_mail, by_phone = told.loc[("csat", "mail")], told.loc[("nps", "phone")]
     figures = by_mail[["answers", "mean", "satisfied", "invited", "response"]].astype(float)
-    assert figures.tolist() == [2, 0.75, 0.5, 2, 1.0]
+    assert figures.tolist() == pytest.approx([2, 0.75, 0.5, 3, 2 / 3])
     assert by_phone["net"] == pytest.approx(1 / 3)
     assert np.isnan(by_mail["net"])
 
