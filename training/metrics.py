@@ -403,12 +403,19 @@ def _counts(customers: int, times: int, seed: int) -> NDArray[np.uint8]:
 
 def replicates(metric: str, rows: Rows, draws: Draws) -> tuple[float, Floats]:
     """A metric's value and its (times,) bootstrap replicates. NaN where it needs what the rows lack."""
-    asked = METRICS[metric]
-    if not len(rows) or any(getattr(rows, need) is None for need in asked.needs):
+    if not _can(metric, rows):
         return np.nan, np.full(draws.times, np.nan)
-    of = asked.function(rows)
-    value = float(of(np.ones((1, len(rows))))[0])
-    return value, np.concatenate([of(weight) for weight in draws.weights()])
+    of = METRICS[metric].function(rows)
+    return float(of(np.ones((1, len(rows))))[0]), np.concatenate([of(weight) for weight in draws.weights()])
+
+
+def value_of(metric: str, rows: Rows) -> float:
+    """A metric without an interval; NaN where it needs what the rows lack."""
+    return float(METRICS[metric].function(rows)(np.ones((1, len(rows))))[0]) if _can(metric, rows) else np.nan
+
+
+def _can(metric: str, rows: Rows) -> bool:
+    return len(rows) > 0 and all(getattr(rows, need) is not None for need in METRICS[metric].needs)
 
 
 def _estimate(metric: str, value: float, replicate: Floats) -> Estimate:
@@ -487,6 +494,12 @@ def _line(cutoff: object, metric: str, estimate: Estimate, at_risk: int) -> dict
         "upper": estimate.upper,
         "at_risk": at_risk,
     }
+
+
+def mean_over_cutoffs(table: pd.DataFrame, metric: str) -> float:
+    """A metric's mean over the cutoffs of a table, without an interval."""
+    known = [rows_of(table.iloc[at]) for _, at in _by_cutoff(table)]
+    return float(np.mean([value_of(metric, rows) for rows in known])) if known else np.nan
 
 
 def difference(
