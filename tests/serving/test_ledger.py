@@ -57,17 +57,20 @@ def postgres() -> Iterator[str]:
     }
     try:
         make = [bin_ / "initdb", "-D", home / "data", "-U", "holdfast", "-A", "trust", "-E", "UTF8", "--no-sync"]
-        subprocess.run(make, **options, **user)
+        subprocess.run(make, check=True, **options, **user)
         port = free_port()
         serve = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
         subprocess.run(
-            [bin_ / "pg_ctl", "-D", home / "data", "-w", "-l", home / "log", "-o", serve, "start"], **options, **user
+            [bin_ / "pg_ctl", "-D", home / "data", "-w", "-l", home / "log", "-o", serve, "start"],
+            check=True,
+            **options,
+            **user,
         )
     except (OSError, subprocess.CalledProcessError) as error:
         shutil.rmtree(home, ignore_errors=True)
         pytest.skip(f"PostgreSQL could not be started: {getattr(error, 'stderr', error)!r}")
     yield f"postgresql://holdfast@127.0.0.1:{port}/postgres"
-    subprocess.run([bin_ / "pg_ctl", "-D", home / "data", "-m", "immediate", "stop"], **options, **user)
+    subprocess.run([bin_ / "pg_ctl", "-D", home / "data", "-m", "immediate", "stop"], check=True, **options, **user)
     shutil.rmtree(home, ignore_errors=True)
 
 
