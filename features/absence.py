@@ -37,8 +37,8 @@ def unless(text: str, there: Callable[[History, int], Floats | Bools]) -> Absenc
 def opens_before_records(table: str, times: int = 1) -> Absence:
     """The window, or so many of its lengths, reaches back beyond the table's first record."""
     what = "the purchase log" if table == "purchases" else f"the first of the {table.replace('_', ' ')} on record"
-    reach = "the window" if times == 1 else f"{times} windows' length"
-    return Absence(f"{reach} opens before {what}", lambda h, last: ~(h.recorded_days(table) >= times * last))
+    reach = {1: "the window", 2: "twice the window", 3: "three times the window"}[times]
+    return Absence(f"{reach} reaches back beyond {what}", lambda h, last: ~(h.recorded_days(table) >= times * last))
 
 
 def no_column(table: str, column: str) -> Absence:

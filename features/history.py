@@ -143,9 +143,8 @@ class History:
         self.absent: set[str] = set()
         self._cache: dict[Hashable, Any] = {}
         self._events = {name: self._read(name, table) for name, table in block.tables.items()}
-        self._cells: Ints = (
-            np.arange(len(block.customers) * (len(self.cutoffs) + 1)).reshape(len(block.customers), -1)[:, :-1].ravel()
-        )
+        grid = np.arange(len(block.customers) * (len(self.cutoffs) + 1)).reshape(-1, len(self.cutoffs) + 1)
+        self._cells: Ints = grid[:, :-1].ravel()
         self._place(np.arange(len(block.customers) * len(self.cutoffs)))
         self._place(np.flatnonzero(self._present(at)))
 

@@ -58,7 +58,7 @@ SHOP = Shop(
         "purchases": PURCHASES,
         "lines": LINES,
         "deliveries": rows(
-            "lines waited late_days early_days promised promised_known",
+            "lines waited late_days early_days promised late_days_known",
             ("ann", 355, 1, 5, 0, 1, 1, 1),
             ("ann", 1, 4, 2, 1, 0, 1, 1),
         ),

@@ -6,9 +6,9 @@ from math import exp, log, nan, sqrt
 
 import numpy as np
 import pytest
+from story import CUTOFF, SHOP, WINDOWS
 
 from features import catalogue, laws
-from tests.features.story import CUTOFF, SHOP, WINDOWS
 
 GAPS = (320, 28, 6, 3)
 MEAN, STD = 357 / 4, sqrt(103229 / 4 - (357 / 4) ** 2)
