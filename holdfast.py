@@ -35,6 +35,7 @@ app = typer.Typer(
 SETTINGS = Path("holdfast.toml")
 TABLE_WIDTH = 200
 DEMO_ROWS = 5
+ACT = 10
 
 ConfigPath = Annotated[Path, typer.Option("--config", help="the settings")]
 AsOf = Annotated[
@@ -238,6 +239,17 @@ def features(
 
 
 @app.command()
+def define(config: ConfigPath = SETTINGS, as_of: AsOf = None) -> None:
+    """The churn definition workbench: what each horizon and window would mean, and an argument for one pair."""
+    from features import define as defining
+
+    chosen = _config(config)
+    with _progress() as progress:
+        definition = defining.run(_store(chosen), chosen, _day(as_of), progress)
+    _say(definition.lines)
+
+
+@app.command()
 def compact(config: ConfigPath = SETTINGS) -> None:
     """Tidy the history store: weekly parts are laid together; what it answers stays the same, bit for bit."""
     from features import ingest as ingestion
@@ -354,6 +366,74 @@ def list_(
         typer.echo(f"written: {out}")
     else:
         sys.stdout.buffer.write(export.as_bytes(published, name, format, tongue))
+
+
+@app.command()
+def dispose(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet: list_id, customer_id, at, what, ...")],
+    config: ConfigPath = SETTINGS,
+) -> None:
+    """Take dispositions back: what was done with listed customers, row by row; bad rows are refused by number."""
+    from serving import dispositions
+    from serving.ledger import Ledger
+
+    with Ledger.open(_config(config).database_url) as ledger:
+        receipt = dispositions.take_file(ledger, file)
+    _say(receipt.lines)
+
+
+@app.command()
+def effect(config: ConfigPath = SETTINGS, as_of: AsOf = None) -> None:
+    """What past lists were worth: treated against held out, with intervals, net of costs."""
+    from serving import effect as measuring
+
+    _say(measuring.run(_config(config), _day(as_of)).lines)
+
+
+@app.command()
+def explain(
+    customer_id: Annotated[str, typer.Argument(metavar="ID")],
+    config: ConfigPath = SETTINGS,
+    list_date: Annotated[
+        str | None, typer.Option("--list-date", metavar="DATE", help="by default the latest list")
+    ] = None,
+) -> None:
+    """Why a customer stood on a list, or did not: the lineage of the row from purchases to publication."""
+    from serving import explain as lineage
+
+    chosen = _config(config)
+    _say(lineage.run(chosen, customer_id, _day(list_date)).lines(chosen.shop.language))
+
+
+@app.command()
+def monitor(config: ConfigPath = SETTINGS, as_of: AsOf = None) -> None:
+    """Drift now; calibration and lift of the lists that have closed. Exit code 0: fine, 10: act."""
+    from serving import effect as measuring
+    from training import monitor as monitoring
+
+    chosen, day = _config(config), _day(as_of)
+    with _progress() as progress:
+        report = monitoring.run(chosen, day, measuring.for_monitor(chosen, day), progress)
+    _say(report.lines)
+    raise typer.Exit(ACT if report.act else 0)
+
+
+@app.command()
+def erase(customer_id: Annotated[str, typer.Argument(metavar="ID")], config: ConfigPath = SETTINGS) -> None:
+    """Remove a person everywhere: store, ledger (by pseudonym), exports, lists, back-tests; print a receipt."""
+    from features import ingest as ingestion
+    from serving import erase as erasing
+    from training import backtest as backtesting
+
+    chosen = _config(config)
+    with _progress() as progress:
+        receipt = ingestion.erase(_store(chosen), customer_id, progress)
+        served = erasing.erase(chosen, customer_id)
+        forgotten = backtesting.forget(chosen.var / "backtests", customer_id)
+    removed = ", ".join(f"{name} {count:,}" for name, count in receipt.removed.items() if count)
+    typer.echo(f"history rows removed: {removed or 'none'} (generation {receipt.generation}, mark {receipt.mark})")
+    _say(served.lines)
+    typer.echo(f"back-test rows removed: {forgotten}")
 
 
 # -- the simulated shop ------------------------------------------------------------------------------------------------
