@@ -6,12 +6,13 @@ absent (NaN, None) where the shop lacks the table or the customer lacks the even
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.block import Block
 from features.errors import MissingInput
 from features.history import Floats, History
 from features.store import HistoryStore
@@ -46,7 +47,7 @@ def read(store: HistoryStore, as_of: int, windows: Windows) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).sort_values("customer_id", ignore_index=True)
 
 
-def _blocks(store: HistoryStore, as_of: int):  # type: ignore[no-untyped-def]
+def _blocks(store: HistoryStore, as_of: int) -> Iterator[Block]:
     return (block for block in store.blocks(WANTED, as_of) if len(block.customers))
 
 
@@ -67,6 +68,17 @@ def _flag(name: str) -> Callable[[History], Floats]:
         return np.where(known == 1, h.value(name, table="customers"), np.nan)
 
     return fact
+
+
+def lately(h: History, last: int, table: str, measure: str | None = None) -> Floats:
+    """Rows (or a measure) of the last days. Where the shop's records begin inside the window, what is on record is all
+    there is to go by; NaN only where there is no such table or nothing is on record yet."""
+
+    def ask(days: int | None) -> Floats:
+        return h.count(days, table=table) if measure is None else h.total(measure, days, table=table)
+
+    windowed = ask(last)
+    return np.where(np.isnan(windowed), ask(None), windowed)
 
 
 def times_lost(h: History) -> Floats:
@@ -119,14 +131,13 @@ def discount_share(h: History) -> Floats:
 
 def contacts(h: History) -> Floats:
     """Contacts by campaigns in the last 91 days, controls not counted."""
-    return h.count(FATIGUE_DAYS, table="campaigns") - h.total("control", FATIGUE_DAYS, table="campaigns")
+    return lately(h, FATIGUE_DAYS, "campaigns") - lately(h, FATIGUE_DAYS, "campaigns", "control")
 
 
 def carts(h: History) -> Floats:
     """Carts of the last 14 days that came after the last purchase."""
-    return np.where(h.days_since("events") < h.days_since(), h.total("cart", 14, table="events"), 0.0) + 0 * h.count(
-        table="events"
-    )
+    carts = lately(h, 14, "events", "cart")
+    return np.where(h.days_since("events") < h.days_since(), carts, 0.0 * carts)
 
 
 def days_to_birthday(h: History) -> Floats:
@@ -153,15 +164,15 @@ FACTS: Mapping[str, Callable[[History], Floats]] = {
     "growth": growth,
     "satisfaction": satisfaction,
     "open_complaints": open_complaints,
-    "complaints_year": lambda h: h.count(YEAR, table="complaints"),
+    "complaints_year": lambda h: lately(h, YEAR, "complaints"),
     "days_since_survey": lambda h: h.days_since("surveys"),
     "returned_share": returned_share,
     "discount_share": discount_share,
     "contacts": contacts,
     "days_since_contact": lambda h: h.days_since("campaigns"),
     "carts": carts,
-    "views": lambda h: h.total("view", 28, table="events"),
-    "searches": lambda h: h.total("search", 28, table="events"),
+    "views": lambda h: lately(h, 28, "events", "view"),
+    "searches": lambda h: lately(h, 28, "events", "search"),
     "categories": lambda h: h.distinct("category", YEAR, table="lines"),
     "referrals": lambda h: h.count(table="referrals"),
     "days_to_birthday": days_to_birthday,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ from features.config import Config
 from features.ingest import ingest
 from features.store import HistoryStore
 from features.windows import Windows, to_day
-from serving import facts, plainly, score
+from serving import facts, plainly, publish, score
 from serving.ledger import Ledger
 from serving.publish import Published
 
@@ -117,19 +119,54 @@ def make_shop(folder: Path, said: dict[str, Any] | None = None, data: dict[str, 
     }
     for section, values in (said or {}).items():
         base[section] = base.get(section, {}) | values
-    config = settings.build(base, folder / "holdfast.toml")
+    (folder / "holdfast.toml").write_text(toml(base), encoding="utf-8")
+    config = settings.load(folder / "holdfast.toml")
     ingest(config)
     return Shop(config, HistoryStore(config.var / "history"))
 
 
+def toml(said: dict[str, Any]) -> str:
+    """Settings as TOML; JSON's values are TOML's."""
+    lines = []
+    for section, values in said.items():
+        inner = {key: value for key, value in values.items() if isinstance(value, dict)}
+        lines += [f"[{section}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items() if k not in inner)]
+        for name, table in inner.items():
+            lines += [f"[{section}.{name}]", *(f"{k} = {json.dumps(v)}" for k, v in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders made once: `plain`, a shop that was ingested, and `listed`, one that has published its lists."""
+    home = tmp_path_factory.mktemp("shops")
+    make_shop(home / "plain")
+    copied(home / "plain", home / "listed").score()
+    return home
+
+
+def copied(source: Path, target: Path) -> Shop:
+    """A copy of a shop with everything it has written."""
+    shutil.copytree(source, target, symlinks=True)
+    config = settings.load(target / "holdfast.toml")
+    return Shop(config, HistoryStore(config.var / "history"))
+
+
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    """A fresh shop."""
-    return make_shop(tmp_path / "shop")
+def shop(made: Path, tmp_path: Path) -> Shop:
+    """A shop with its history and nothing published."""
+    return copied(made / "plain", tmp_path / "shop")
+
+
+@pytest.fixture
+def listed(made: Path, tmp_path: Path) -> tuple[Shop, Published]:
+    """A shop that has published the lists of AS_OF."""
+    one = copied(made / "listed", tmp_path / "shop")
+    return one, publish.current(one.config.var)
 
 
 @pytest.fixture
 def new_shop(tmp_path: Path) -> Callable[..., Shop]:
     """Make a fresh shop with settings of one's own."""
-    made = iter(range(100))
-    return lambda said=None, data=None: make_shop(tmp_path / f"shop{next(made)}", said, data)
+    number = iter(range(100))
+    return lambda said=None, data=None: make_shop(tmp_path / f"shop{next(number)}", said, data)
