@@ -423,7 +423,7 @@ def _shared(pieces: Sequence[pa.Table]) -> pa.Table:
 
 
 def _bucket(held: Mapping[str, pa.Table], plan: Plan) -> tuple[pa.Table, dict[str, Rows]]:
-    """A bucket's customers (id, first purchase, first day known) and its stored tables, collapsed."""
+    """A bucket's customers (id, first day that is known) and its stored tables, collapsed."""
     coded = {name: _coded(flat(rows["customer_id"])) for name, rows in held.items()}
     ids = sorted_unique([texts for _, texts in coded.values()])
     tables: dict[str, list[Rows]] = {}
@@ -474,16 +474,8 @@ def _refuse_sums(tables: Mapping[str, Rows]) -> None:
 
 
 def _ids_table(ids: pa.Array, tables: Mapping[str, Rows]) -> pa.Table:
-    bought, known = np.full((2, len(ids)), NEVER, np.int64)
+    known = np.full(len(ids), NEVER, np.int64)
     for name, rows in tables.items():
         dated = rows.take(rows.day != UNDATED) if name == "customers" else rows
         np.minimum.at(known, dated.who, dated.day)
-        if name == "purchases":
-            np.minimum.at(bought, rows.who, rows.day)
-    return pa.table(
-        {
-            "customer_id": ids.cast(pa.string()),
-            "first_bought": pa.array(bought.astype(np.int32)),
-            "first_known": pa.array(known.astype(np.int32)),
-        }
-    )
+    return pa.table({"customer_id": ids.cast(pa.string()), "first_known": pa.array(known.astype(np.int32))})

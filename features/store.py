@@ -140,7 +140,7 @@ class HistoryStore:
         With `as_of`, what became known after that day is not there, nor are customers first known after it.
         """
         wanted = self.tables if tables is None else tuple(name for name in tables if name in self.manifest.tables)
-        ids, first_bought, first_known, places = self._customers(bucket)
+        ids, first_known, places = self._customers(bucket)
         found: dict[str, EventTable] = {}
         for name in wanted:
             entry = self.manifest.tables[name]
@@ -148,7 +148,7 @@ class HistoryStore:
                 continue
             rows = self._rows(bucket, name, places)
             if name == "customers":
-                rows = _dated(rows, first_bought, first_known)
+                rows = _dated(rows, first_known)
             found[name] = _event_table(rows, SHAPES[name], entry)
         block = Block(ids, found)
         last = NEVER - 1 if as_of is None else as_of
@@ -207,11 +207,10 @@ class HistoryStore:
 
     def stored(self, bucket: int) -> tuple[pa.Table, dict[str, Rows]]:
         """A bucket over all parts as it would be written in one: its customers, every table, the hidden ones too."""
-        ids, bought, known, places = self._customers(bucket)
+        ids, known, places = self._customers(bucket)
         table = pa.table(
             {
                 "customer_id": pa.array(ids, pa.string()),
-                "first_bought": pa.array(bought.astype(np.int32)),
                 "first_known": pa.array(known.astype(np.int32)),
             }
         )
@@ -222,7 +221,7 @@ class HistoryStore:
 
     def purchase_days(self, bucket: int) -> tuple[Rows, int]:
         """A bucket's purchases, and how many customers it has."""
-        ids, _, _, places = self._customers(bucket)
+        ids, _, places = self._customers(bucket)
         return self._rows(bucket, "purchases", places), len(ids)
 
     def verify(self) -> None:
@@ -263,13 +262,13 @@ class HistoryStore:
 
         return self._sound(read)
 
-    def _customers(self, bucket: int) -> tuple[NDArray[np.object_], Ints, Ints, list[Ints | None]]:
-        """Ids in order, the day of each one's first purchase and of the first that is known, and for each part the
-        place of its customers among them (None: has none here)."""
+    def _customers(self, bucket: int) -> tuple[NDArray[np.object_], Ints, list[Ints | None]]:
+        """Ids in order, the first day that anything is known of each, and for each part the place of its customers among
+        them (None: has none here)."""
         read = [self.read_group(part, "ids", bucket) for part in self.manifest.parts]
         held = [table for table in read if table is not None]
         union = sorted_unique([flat(table["customer_id"]) for table in held])
-        bought, known = np.full((2, len(union)), NEVER, np.int64)
+        known = np.full(len(union), NEVER, np.int64)
         places: list[Ints | None] = []
         for table in read:
             if table is None:
@@ -279,10 +278,9 @@ class HistoryStore:
             if len(held) > 1:
                 ids = flat(table["customer_id"]).cast(pa.large_string())
                 place = pc.index_in(ids, union).to_numpy(zero_copy_only=False).astype(np.int64)
-            bought[place] = np.minimum(bought[place], table["first_bought"].to_numpy())
             known[place] = np.minimum(known[place], table["first_known"].to_numpy())
             places.append(place)
-        return to_objects(union), bought, known, places
+        return to_objects(union), known, places
 
     def _rows(self, bucket: int, name: str, places: Sequence[Ints | None]) -> Rows:
         shape = SHAPES[name]
@@ -316,11 +314,9 @@ class HistoryStore:
         return collapse(lay_together(pieces), SHAPES[hidden])
 
 
-def _dated(rows: Rows, first_bought: Ints, first_known: Ints) -> Rows:
-    """Customers without joined_at are dated by their first purchase, else by the first day that is known of them."""
-    bought = np.where(first_bought == NEVER, first_known, first_bought)
-    day = np.where(rows.day == UNDATED, bought[rows.who], rows.day)
-    return replace(rows, day=day)
+def _dated(rows: Rows, first_known: Ints) -> Rows:
+    """Customers without joined_at are dated by the first day that anything is known of them: no later row moves it."""
+    return replace(rows, day=np.where(rows.day == UNDATED, first_known[rows.who], rows.day))
 
 
 def _event_table(rows: Rows, shape: Shape, entry: TableEntry) -> EventTable:

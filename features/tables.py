@@ -259,7 +259,7 @@ CONTRACTS: Mapping[str, Contract] = {
             "one row per customer; of several the last file's is kept. Demographics stay out of models unless let in",
             (
                 _id("who"),
-                Column("joined_at", "time", "when known first; empty: the first purchase"),
+                Column("joined_at", "time", "when known first; empty: the first day that anything is known of the customer"),
                 Column("channel", "word", "how the customer came"),
                 Column("region", "word", "where the customer lives"),
                 Column("store", "word", "the customer's own store"),
