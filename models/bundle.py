@@ -45,12 +45,14 @@ from models import (
     margin,
     procedure,
     purchase,
+    rules,
     skill,
     spend,
     stage,
 )
 from models.forecaster import Forecaster
 from models.forest import Forest
+from models.process.bgnbd import BGNBD
 from models.process.gammagamma import GammaGamma
 from models.process.paretonbd import ParetoNBD
 
@@ -75,6 +77,9 @@ KINDS: dict[str, type[Any]] = {
         golden.Golden,
         procedure.Procedure,
         purchase.Purchase,
+        rules.Rule,
+        rules.Process,
+        BGNBD,
         ParetoNBD,
         GammaGamma,
         Windows,

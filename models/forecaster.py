@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,9 @@ from models.skill import Skill, judge
 from models.spend import SpendModels
 from models.stage import Levels, Stage, folds, held_back, process_at, stage_at
 from models.view import Outcomes, View
+
+if TYPE_CHECKING:
+    from models.rules import Rule
 
 Floats = NDArray[np.float64]
 TRAILING = ((1, "spend_1h"), (2, "spend_2h"), (4, "spend_4h"))
@@ -105,6 +108,8 @@ class Forecaster:
 
     `names`: the features read, always chosen by name. `models` is None where there were too few customers to fit any;
     `modules` are the shop's own feature files. `rows`: training rows; `notes`: what a reader should know, in words.
+    `rule`: the calibrated rule that speaks in place of the models where they have no skill; without one it is the base
+    rate.
     """
 
     as_of: int
@@ -123,6 +128,7 @@ class Forecaster:
     rows: int
     notes: tuple[str, ...]
     golden: Golden
+    rule: Rule | None = None
 
     # -- rows
 
@@ -195,10 +201,11 @@ class Forecaster:
 
     def _without_skill(self, view: View) -> dict[str, NDArray[Any]]:
         n, base = len(view.none), self.base
-        gone, logs = np.full(n, base.rate), np.tile(base.log_amounts, (n, 1))
+        everybody = np.full(n, base.rate), np.full(n, base.mean_spend)
+        gone, spend = self.rule.answers(view.customers) if self.rule else everybody
+        logs = np.tile(base.log_amounts, (n, 1))
         ends = interval(gone, logs, base.probabilities, self.procedure.coverage)
-        spend = np.full(n, base.mean_spend)
-        buying = spend / max(1 - base.rate, 1e-6)
+        buying = spend / np.maximum(1 - gone, 1e-6)
         return self._priced(view, gone, spend, ends=ends, if_buying=buying)
 
     def _priced(

@@ -111,16 +111,14 @@ class Rule:
 
     def forecast_rows(self, rows: Snapshot) -> pd.DataFrame:
         """customer_id, cutoff, churn_probability, expected_spend, from a snapshot that holds the btyd_* features."""
-        c = Customers.of(rows)
-        gone = self._gone(c)
-        return pd.DataFrame(
-            {
-                "customer_id": rows.customer_id,
-                "cutoff": pd.to_datetime(rows.cutoff, unit="D"),
-                "churn_probability": gone,
-                "expected_spend": _amount(self.name, c, self.process, gone) * np.exp(self.money),
-            }
-        )
+        gone, spend = self.answers(Customers.of(rows))
+        head = {"customer_id": rows.customer_id, "cutoff": pd.to_datetime(rows.cutoff, unit="D")}
+        return pd.DataFrame({**head, "churn_probability": gone, "expected_spend": spend})
+
+    def answers(self, customers: Customers) -> tuple[Floats, Floats]:
+        """Churn probability and expected spend of each customer."""
+        gone = self._gone(customers)
+        return gone, np.asarray(_amount(self.name, customers, self.process, gone) * np.exp(self.money), np.float64)
 
     def _gone(self, c: Customers) -> Floats:
         score = (SCORES[self.name](c, self.process) * np.array(self.slopes)).sum(axis=1)
