@@ -109,6 +109,7 @@ _WORSE: Mapping[str, int] = {
     "spend": -1,
     "spend trend": -1,
     "basket": -1,
+    "season": -1,
     "needs": -1,
     "variety": -1,
     "browsing": -1,
@@ -127,7 +128,7 @@ _WORSE: Mapping[str, int] = {
 _AGAINST = re.compile(
     r"purchase_days_(eighth|quarter)|fading_purchase_days_1h|gap_hazard|alive_probability|btyd_recency"
     r"|gap_(last|before_last|growth|drift|mean_recent)|centre_of|dropped_|mix_shift"
-    r"|favourite_category|category_concentration|repeated_products|one_time_buyer|days_to_second"
+    r"|favourite_category|category_concentration|one_time_buyer|days_to_second"
     r"|days_since_(new|visit|cart|open|redemption|return$|reactivation|complaint|referral)|contact"
 )
 """… but for these, which run the other way round than their idea."""
@@ -502,6 +503,7 @@ EVIDENCE: tuple[Evidence, ...] = (
     Evidence("product", "return_share", 0.3, least=0.2),
     Evidence("service", "service_complaints", 1.9, least=1, fresh="days_since_complaint"),
     Evidence("service", "delivery_complaints", 1.9, least=1, fresh="days_since_complaint"),
+    Evidence("service", "open_complaints", 1.4, least=1),
     Evidence("service", "unanswered_complaints", 0.5, least=1),
     Evidence("service", "score_last", 0.7, most=0.4, fresh="days_since_survey"),
     Evidence("service", "settlement_wait", 0.4, least=14, fresh="days_since_complaint"),
