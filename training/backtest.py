@@ -102,9 +102,10 @@ class BacktestResult:
         rows = self.of(model)
         return rows[rows["churned"].notna()].sort_values(["cutoff", "customer_id"], kind="stable", ignore_index=True)
 
-    def best_rule(self, metric: str = "log_loss") -> str | None:
+    def best_rule(self, metric: str = "log_loss", skip: Sequence[str] = ()) -> str | None:
         """The rule that is best over the closed cutoffs; None where there is nothing to judge."""
-        means = {name: metrics.mean_over_cutoffs(self.judged(name), metric) for name in self.models if name != OURS}
+        rivals = [name for name in self.models if name not in (OURS, *skip)]
+        means = {name: metrics.mean_over_cutoffs(self.judged(name), metric) for name in rivals}
         known = {name: value for name, value in means.items() if np.isfinite(value)}
         return min(known, key=lambda name: -METRICS[metric].better * known[name], default=None)
 
@@ -172,12 +173,18 @@ def run(
     cutoff outside the log and MissingInput for one before which no horizon has closed.
     """
     last_day = store.last_day if as_of is None else min(as_of, store.last_day)
-    cutoffs = sorted(set(cutoffs)) or rolling(store.first_day, last_day, windows)
-    _check(cutoffs, store.first_day, last_day)
     job = Job(store, windows, settings, economics, last_day, tuple(modules), schemes or taxonomy.load(), keep)
-    parts = job.rows(cutoffs, progress)
+    return run_job(job, cutoffs, progress)
+
+
+def run_job(job: Job, cutoffs: Sequence[int], progress: Progress | None = None) -> BacktestResult:
+    """`run` for what a job says."""
+    first, last = job.store.first_day, job.last_day
+    cutoffs = sorted(set(cutoffs)) or rolling(first, last, job.windows)
+    _check(cutoffs, first, last)
+    rows = pd.concat(job.rows(cutoffs, progress), ignore_index=True)
     keys = {cutoff: job.key(cutoff) for cutoff in cutoffs}
-    return BacktestResult(pd.concat(parts, ignore_index=True), windows, store.currency, keys, settings.seed)
+    return BacktestResult(rows, job.windows, job.store.currency, keys, job.settings.seed)
 
 
 def rolling(first_day: int, last_day: int, windows: Windows, count: int = CUTOFFS) -> list[int]:
@@ -229,18 +236,21 @@ class Job:
         }
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:20]
 
-    def rows(self, cutoffs: Sequence[int], progress: Progress | None = None) -> list[pd.DataFrame]:
-        """The rows of each cutoff, from its kept file where there is one. The others share what they read of the store,
-        and each is kept as soon as it is there."""
+    def rows(
+        self, cutoffs: Sequence[int], progress: Progress | None = None, prepared: Prepared | None = None
+    ) -> list[pd.DataFrame]:
+        """The rows of each cutoff, from its kept file where there is one. The others share what they read of the store
+        (or what was `prepared` for them), and each is kept as soon as it is there."""
         found = {cutoff: kept_rows(self.keep, self.key(cutoff)) if self.keep else None for cutoff in cutoffs}
         missing = [cutoff for cutoff, rows in found.items() if rows is None]
-        if missing:
+        if missing and prepared is None:
             prepared = forecaster.prepare_for(
                 self.store, missing, self.windows, self.settings, modules=self.modules, progress=progress
             )
         for place, cutoff in enumerate(missing, 1):
             if progress:
                 progress(f"back-test {place} of {len(missing)}: {to_date(cutoff)}")
+            assert prepared is not None
             found[cutoff] = self._made(cutoff, prepared, progress)
         return [rows for rows in found.values() if rows is not None]
 
@@ -262,7 +272,8 @@ class Job:
         rivals = rules.fit_prepared(prepared, cutoff)
         seen = fitted.snapshot(self.store, cutoff)
         truth = self._staged(outcomes(self.store, cutoff, self.windows, self.last_day), cutoff)
-        parts = [_beside(truth, fitted.forecast_rows(seen), OURS)]
+        ours = fitted.forecast_rows(seen).assign(bundle=f"backtest-{self.key(cutoff)}")
+        parts = [_beside(truth, ours, OURS)]
         parts += [_beside(truth, rule.forecast_rows(seen), name) for name, rule in rivals.items()]
         made = pd.concat(parts, ignore_index=True)
         if self.keep:
@@ -345,32 +356,24 @@ def command(
     tracker = Tracker.of(config)
     with tracker.run("backtest", f"backtest {to_date(store.last_day)}") as tracked:
         log_inputs(tracked, config, store)
-        result = for_config(config, store, cutoffs, progress=progress)
+        result = run_job(job_of(config, store), cutoffs, progress)
         log_result(tracked, result)
     if out:
         write(result.forecasts, out)
     return result
 
 
-def for_config(
-    config: Config,
-    store: HistoryStore,
-    cutoffs: Sequence[int],
-    progress: Progress | None = None,
-    as_of: int | None = None,
-) -> BacktestResult:
-    """`run` with everything that the settings say."""
-    return run(
+def job_of(config: Config, store: HistoryStore, as_of: int | None = None) -> Job:
+    """What the settings say a back-test depends on; rows are kept in `var/backtests`."""
+    return Job(
         store,
-        cutoffs,
         config.span,
         config.model,
         config.economics,
-        modules=own_features(config),
-        schemes=taxonomy.beside(config.root),
-        keep=config.var / "backtests",
-        as_of=as_of,
-        progress=progress,
+        store.last_day if as_of is None else min(as_of, store.last_day),
+        own_features(config),
+        taxonomy.beside(config.root),
+        config.var / "backtests",
     )
 
 
@@ -406,7 +409,7 @@ def log_result(run: Run, result: BacktestResult) -> None:
 
 
 def _series(table: pd.DataFrame) -> Iterable[tuple[str, float, int]]:
-    """(name, value, day): `holdfast/auc`, `holdfast/auc_lower` and `_upper`; means over cutoffs as `mean/holdfast/auc`."""
+    """(name, value, day): `holdfast/auc`, `holdfast/auc_lower`, `_upper`; means over cutoffs as `mean/holdfast/auc`."""
     for line in table.to_dict("records"):
         mean = line["cutoff"] == "all"
         name, step = f"{'mean/' if mean else ''}{line['model']}/{line['metric']}", 0 if mean else int(line["cutoff"])

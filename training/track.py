@@ -172,6 +172,11 @@ class Tracker:
             )
             return str(made.version)
 
+    def knows(self, bundle: str) -> bool:
+        """Whether the registry has a version of a bundle."""
+        with self._reached():
+            return self._version(bundle) is not None
+
     def point(self, alias: str, bundle: str) -> bool:
         """Let an alias mean the version of a bundle; False where the registry does not know the bundle."""
         with self._reached():
