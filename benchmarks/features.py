@@ -186,12 +186,20 @@ def _blocks(
             pieces.append(matrix(part, features, crowd, store.exponent))
             spent += time.perf_counter() - start
             if sum(map(len, pieces)) >= 500_000:
-                yield np.asfortranarray(np.concatenate(pieces)), spent
+                yield stacked(pieces), spent
                 pieces, spent = [], 0.0
                 if bucket >= store.buckets // 2:
                     return
     if pieces:
-        yield np.asfortranarray(np.concatenate(pieces)), spent
+        yield stacked(pieces), spent
+
+
+def stacked(pieces: Sequence[Any]) -> Any:
+    """One matrix in column order, which LightGBM bins fastest."""
+    X = np.empty((sum(map(len, pieces)), pieces[0].shape[1]), np.float32, order="F")
+    for k in range(X.shape[1]):
+        np.concatenate([piece[:, k] for piece in pieces], out=X[:, k])
+    return X
 
 
 def matrix(part: Block, features: Sequence[Feature], crowd: population.Population | None, exponent: int) -> Any:

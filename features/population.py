@@ -319,15 +319,14 @@ def _sums(who: Ints, code: Ints, column: Ints, outcome: Mapping[str, Ints], word
 def _of_events(table: EventTable, code: Ints, past: Ints, active: int) -> tuple[Ints, Ints, Ints]:
     """Customer, word and cutoff for each distinct word of a customer's active window: its last row in it stands for
     it."""
-    order = np.lexsort((table.day, code, table.who))
-    far = np.iinfo(np.int64).max
-    following = np.full(len(order), far)
-    same = (np.diff(table.who[order]) == 0) & (np.diff(code[order]) == 0)
-    following[order[:-1][same]] = table.day[order[1:][same]]
-    first = np.searchsorted(past, table.day)
-    last = np.searchsorted(past, np.minimum(table.day + active, following))
-    event, column = each(first, np.where(code >= 0, last, first))
-    return table.who[event], code[event], column
+    row = np.flatnonzero((code >= 0) & (table.day > past[0] - active) & (table.day <= past[-1]))
+    who, day, code = table.who[row], table.day[row], code[row]
+    order = np.argsort(who * (int(code.max(initial=0)) + 1) + code, kind="stable")  # rows lie by customer and day
+    following = np.full(len(row), np.iinfo(np.int64).max)
+    same = (np.diff(who[order]) == 0) & (np.diff(code[order]) == 0)
+    following[order[:-1][same]] = day[order[1:][same]]
+    event, column = each(np.searchsorted(past, day), np.searchsorted(past, np.minimum(day + active, following)))
+    return who[event], code[event], column
 
 
 def _of_customers(table: EventTable, code: Ints, past: Ints, at_risk: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:

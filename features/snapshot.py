@@ -77,7 +77,7 @@ class Snapshot:
             self.customer_id[mask],
             self.cutoff[mask],
             self.names,
-            np.asfortranarray(self.X[mask]),
+            _columns([self.X[:, k][mask] for k in range(len(self.names))], len(self.cutoff[mask])),
             {name: values[mask] for name, values in self.labels.items()},
             {name: values[mask] for name, values in self.words.items()},
         )
@@ -268,6 +268,14 @@ def _run(job: _Job, bucket: int) -> list[Snapshot]:
     return list(job.run(bucket))
 
 
+def _columns(columns: Sequence[NDArray[np.float32]], rows: int) -> NDArray[np.float32]:
+    """A matrix of these columns, in column order."""
+    X = np.empty((rows, len(columns)), np.float32, order="F")
+    for k, column in enumerate(columns):
+        X[:, k] = column
+    return X
+
+
 def _joined(pieces: list[Snapshot], names: tuple[str, ...]) -> Snapshot:
     """One snapshot of many, each freed once it is copied."""
     if not pieces:
@@ -281,7 +289,9 @@ def _joined(pieces: list[Snapshot], names: tuple[str, ...]) -> Snapshot:
     words = {name: np.full(rows[-1], None, object) for name in first.words}
     for k in range(len(pieces)):
         at, piece = slice(rows[k], rows[k + 1]), pieces[k]
-        X[at], customer_id[at], cutoff[at] = piece.X, piece.customer_id, piece.cutoff
+        customer_id[at], cutoff[at] = piece.customer_id, piece.cutoff
+        for column in range(len(names)):  # one by one: NumPy copies a block of columns twelve times slower
+            X[at, column] = piece.X[:, column]
         for name, values in piece.labels.items():
             labels[name][at] = values
         for name, said in piece.words.items():
