@@ -11,8 +11,8 @@ forecasts wrong.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from features.config import Config
+from features.errors import MissingInput
 from features.snapshot import Snapshot
 from features.store import HistoryStore
-from features.windows import Windows, to_date
+from features.windows import Windows, to_date, to_day
 from models import bundle
 from models.forecaster import Forecaster
 from training import metrics, printed
@@ -33,6 +35,7 @@ from training.metrics import Estimate
 Floats = NDArray[np.float64]
 
 FORECAST = "churn_probability"
+TREATED, DAYS = "treated", ("entered", "closes")  # the ledger's words
 GROUPS = 10  # of equal size among what was learned from
 LOOK, ACT = 0.10, 0.25  # of the index: the customary lines (Siddiqi 2006)
 LEVEL = (0.9, 1.1)  # predicted over realised: outside with its whole interval is wrong
@@ -130,6 +133,7 @@ class Report:
     customers: int
     drift: pd.DataFrame
     closed: tuple[Closed, ...]
+    held_out: pd.DataFrame
     reasons: tuple[str, ...]
 
     @property
@@ -141,16 +145,15 @@ class Report:
     def lines(self) -> list[str]:
         """The report as text."""
         lines = [f"{self.bundle} on {to_date(self.as_of)}: {self.customers:,} customers at risk", ""]
-        lines += [*_drift_lines(self.drift), "", *_closed_lines(self.closed), ""]
+        lines += [*_drift_lines(self.drift), "", *_closed_lines(self.closed), *_held_out_lines(self.held_out), ""]
         return lines + ([f"act: {reason}" for reason in self.reasons] or ["fine: nothing to act on"])
 
 
 def _drift_lines(found: pd.DataFrame, shown: int = 8) -> list[str]:
     if found.empty:
         return ["drift: the bundle says nothing of what it learned from"]
-    body = [
-        [line.feature, f"{line.psi:.3f}", f"{line.noise:.3f}", line.look] for line in found.head(shown).itertuples()
-    ]
+    lines = found.head(shown).to_dict("records")
+    body = [[str(at["feature"]), f"{at['psi']:.3f}", f"{at['noise']:.3f}", str(at["look"])] for at in lines]
     head = f"drift of {len(found)} features against training (index; {LOOK} asks for a look, {ACT} to act):"
     return [head, *printed.aligned(["feature", "index", "noise", ""], body)]
 
@@ -164,26 +167,47 @@ def _closed_lines(closed: Sequence[Closed]) -> list[str]:
     return [f"closed forecasts ({who}):", *printed.aligned(["list", "customers", *shown], body)]
 
 
+def _held_out_lines(found: pd.DataFrame) -> list[str]:
+    if found.empty:
+        return []
+    body = [
+        [
+            str(at["group"]),
+            f"{at['customers']:,}",
+            f"{at['predicted']:.1%}",
+            f"{at['churned']:.1%} ({at['lower']:.1%} to {at['upper']:.1%})",
+        ]
+        for at in found.to_dict("records")
+    ]
+    return ["held out of closed lists:", *printed.aligned(["list", "customers", "predicted", "churned"], body)]
+
+
 def closed_forecasts(
     published: Path,
     store: HistoryStore,
     windows: Windows,
     as_of: int,
-    acted: pd.DataFrame | None = None,
+    ledger: pd.DataFrame | None = None,
     *,
     last: int = 6,
     seed: int = 7,
 ) -> tuple[Closed, ...]:
     """The youngest `last` publications whose horizon has closed by `as_of`, the oldest of them first.
 
-    `acted` (customer_id, cutoff) are the customers somebody acted on, as the ledger knows; without it, those who stood
-    on a list and were not held out.
+    Judged are the customers nobody acted on: `ledger` says who was worked, and without it whoever stood on a list and
+    was not held out counts as worked.
     """
     as_of = min(as_of, store.last_day)
     folders = {(cutoff, folder.name): folder for folder, cutoff in _publications(published)}
     chosen = sorted(key for key in folders if key[0] + windows.horizon <= as_of)[-last:]
     return tuple(
-        _closed(folders[key], outcomes(store, key[0], windows, min(as_of, store.last_day)), acted, seed)
+        _closed(
+            folders[key],
+            key[0],
+            outcomes(store, key[0], windows, as_of),
+            seed,
+            touched=_touched(folders[key], key[0], windows.horizon, ledger),
+        )
         for key in chosen
     )
 
@@ -198,10 +222,9 @@ def _is_publication(folder: Path) -> bool:
     return not folder.is_symlink() and not folder.name.startswith(".")
 
 
-def _closed(folder: Path, cutoff: int, came: pd.DataFrame, acted: pd.DataFrame | None, seed: int) -> Closed:
+def _closed(folder: Path, cutoff: int, came: pd.DataFrame, seed: int, *, touched: set[str]) -> Closed:
     forecasts = pq.read_table(folder / "forecasts.parquet", partitioning=None).to_pandas()
     rows = came.merge(forecasts.drop(columns=["cutoff"]), on="customer_id")
-    touched = _listed(folder) if acted is None else set(acted.loc[acted["cutoff"] == cutoff, "customer_id"])
     alone = rows[~rows["customer_id"].isin(touched)]
     untouched = len(alone) >= ENOUGH and alone["churned"].sum() >= ENOUGH / 10
     rows = alone if untouched else rows
@@ -215,12 +238,14 @@ def _closed(folder: Path, cutoff: int, came: pd.DataFrame, acted: pd.DataFrame |
 def run(
     config: Config,
     as_of: int | None = None,
-    acted: pd.DataFrame | None = None,
+    ledger: pd.DataFrame | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
-    """Look at the champion on a day, by default the last in the store; `acted` as in `closed_forecasts`.
+    """Look at the champion on a day, by default the last in the store.
 
-    Raises MissingInput where there is no champion, BundleRefused where it is damaged or made for other windows.
+    `ledger` is the ledger's table of what became of listed customers: customer_id, list, arm ("treated" or not),
+    entered and closes (dates), closed (bool), churn_probability as forecast, churned. Raises MissingInput where there is no
+    champion, BundleRefused where it is damaged or made for other windows.
     """
     store = HistoryStore(config.var / "history")
     as_of = store.last_day if as_of is None else as_of
@@ -236,8 +261,9 @@ def run(
     found = drift(_references(config.var / "bundles" / name), _with_forecast(champion, now))
     if progress:
         progress("closed forecasts")
-    closed = closed_forecasts(config.var / "published", store, config.span, as_of, acted, seed=config.model.seed)
-    return Report(name, as_of, len(now), found, closed, tuple(_reasons(champion, as_of, found, closed)))
+    closed = closed_forecasts(config.var / "published", store, config.span, as_of, ledger, seed=config.model.seed)
+    reasons = tuple(_reasons(champion, as_of, found, closed))
+    return Report(name, as_of, len(now), found, closed, held_out(ledger), reasons)
 
 
 def _references(folder: Path) -> dict[str, Reference]:
@@ -262,6 +288,26 @@ def _reasons(champion: Forecaster, as_of: int, found: pd.DataFrame, closed: Sequ
         yield f"the forecasts have drifted (index {index:.3f}): look at the features above, then train again"
     if closed:
         yield from (f"{closed[-1].name}: {wrong}" for wrong in closed[-1].wrong)
+
+
+def _touched(folder: Path, cutoff: int, horizon: int, ledger: pd.DataFrame | None) -> set[str]:
+    """Who may have been worked in the horizon after a cutoff: by the ledger, else by standing on a list for action."""
+    if ledger is None:
+        return _listed(folder)
+    entered, closes = (np.array([to_day(str(day)[:10]) for day in ledger[name]], np.int64) for name in DAYS)
+    meanwhile = (entered <= cutoff + horizon) & (closes > cutoff) & (ledger["arm"] == TREATED).to_numpy(bool)
+    return set(ledger.loc[meanwhile, "customer_id"])
+
+
+def held_out(ledger: pd.DataFrame | None) -> pd.DataFrame:
+    """Of the held-out of each list, whose horizon has closed: what was predicted and what came (metrics.calibration).
+
+    They stood at the top of a list and nobody acted on them: the fairest judges of a list there are.
+    """
+    if ledger is None or ledger.empty:
+        return pd.DataFrame(columns=["group", "customers", "predicted", "churned", "lower", "upper"])
+    judged = ledger[ledger["closed"].astype(bool) & (ledger["arm"] != TREATED) & ledger["churned"].notna()]
+    return metrics.calibration(judged, "list")
 
 
 def _listed(folder: Path) -> set[str]:
