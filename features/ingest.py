@@ -52,6 +52,7 @@ Progress = Callable[[str], None] | None
 ROWS_PER_BUCKET = 1 << 16  # fewer customers a block cost more per row than they save
 
 
+MOST_PER_BUCKET = 1 << 22  # more would take too much memory at once
 BUCKETS = 64
 
 
@@ -330,9 +331,13 @@ class Taken:
 
 def buckets_for(rows: int) -> int:
     """How many buckets a log of this many rows gets: a power of two, 64 for all but small logs and huge ones."""
-    wanted = max(1, rows // ROWS_PER_BUCKET)
-    few = 1 << (wanted.bit_length() - 1)
-    return max(min(few, BUCKETS), 1 << max(0, (rows >> 22).bit_length()) if rows >> 28 else 1)
+    few = _power_of_two(rows // ROWS_PER_BUCKET)
+    return few if few <= BUCKETS else max(BUCKETS, 2 * _power_of_two(rows // MOST_PER_BUCKET))
+
+
+def _power_of_two(number: int) -> int:
+    """The greatest that is not above the number, at least 1."""
+    return 1 << (max(number, 1).bit_length() - 1)
 
 
 def _source(config: Config, table: str, path: str) -> Source:

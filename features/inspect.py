@@ -430,8 +430,8 @@ def argue(days: Days) -> tuple[int, int, list[str]]:
         f"({span} days) has room for {span // horizon} such horizons"
     )
     said.append(
-        f"A = {active} days: {float((gaps <= active).mean()):.0%} of the next purchases come within it; longer silences "
-        f"are lapsed customers, for the win-back list"
+        f"A = {active} days: {float((gaps <= active).mean()):.0%} of the next purchases come within it; longer "
+        f"silences are lapsed customers, for the win-back list"
     )
     return horizon, active, said
 
@@ -449,7 +449,7 @@ def _customers_in_words(days: Days, span: int, gaps: int) -> Iterator[str]:
     of = "" if days.share == 1 else f" (a random {days.share:.1%} of the customers)"
     first, last = to_date(int(days.day.min())), to_date(int(days.day.max()))
     yield f"{customers:,} customers with {customers + gaps:,} purchase days from {first} to {last}{of}"
-    yield f"bought once: {once / customers:.1%} of all, {waited:.1%} of those who came in the first two thirds"
+    yield f"bought once: {once / customers:.1%} of all, {waited:.1%} of those from the first two thirds"
     if waited > ONE_TIMERS:
         yield (
             "nearly all customers buy once: who returns at all is the question here, repeat churn is known of few; "

@@ -196,7 +196,8 @@ def priced(rows: pa.Table, counts: Counts) -> pa.Table:
     """Purchases with an amount in every line: given, else unit price x quantity, else 1 unit; lines of 0 left out."""
     n = rows.num_rows
     if "unit_price" in rows.column_names:
-        product = np.rint(ints_of(rows, "unit_price") * (ints_of(rows, "quantity") / THOUSANDTHS)).astype(np.int64)
+        quantity = ints_of(rows, "quantity") if "quantity" in rows.column_names else np.zeros(n, np.int64)
+        product = np.rint(ints_of(rows, "unit_price") * (quantity / THOUSANDTHS)).astype(np.int64)
         given = rows["amount"] if "amount" in rows.column_names else pa.nulls(n, pa.int64())
         amount = pc.coalesce(given, pa.array(product))
         rows = rows.drop_columns([c for c in ("amount", "unit_price") if c in rows.column_names])

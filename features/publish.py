@@ -31,7 +31,6 @@ from features.manifest import FileEntry, Manifest, TableEntry, current
 from features.rows import NEVER, SHAPES, UNDATED, Rows, Shape, to_arrow
 from features.store import HistoryStore
 
-
 REFUSED = "quarantine-refused.csv"
 
 

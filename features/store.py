@@ -263,8 +263,8 @@ class HistoryStore:
         return self._sound(read)
 
     def _customers(self, bucket: int) -> tuple[NDArray[np.object_], Ints, list[Ints | None]]:
-        """Ids in order, the first day that anything is known of each, and for each part the place of its customers among
-        them (None: has none here)."""
+        """Ids in order, the first day that anything is known of each, and for each part the place of its customers
+        among them (None: has none here)."""
         read = [self.read_group(part, "ids", bucket) for part in self.manifest.parts]
         held = [table for table in read if table is not None]
         union = sorted_unique([flat(table["customer_id"]) for table in held])

@@ -259,7 +259,9 @@ CONTRACTS: Mapping[str, Contract] = {
             "one row per customer; of several the last file's is kept. Demographics stay out of models unless let in",
             (
                 _id("who"),
-                Column("joined_at", "time", "when known first; empty: the first day that anything is known of the customer"),
+                Column(
+                    "joined_at", "time", "when known first; empty: the first day that anything is known of the customer"
+                ),
                 Column("channel", "word", "how the customer came"),
                 Column("region", "word", "where the customer lives"),
                 Column("store", "word", "the customer's own store"),
@@ -634,14 +636,35 @@ def local_zone(zone: str) -> ZoneInfo:
 # -- checks across columns ---------------------------------------------------------------------------------------------
 
 
+_LATER = ("answered_at", "resolved_at", "opened_at", "clicked_at", "redeemed_at")
+
+
 def _across(table: str, typed: Mapping[str, pa.Array]) -> list[tuple[Mask, str, str]]:
-    if table == "purchases" and "amount" in typed and "unit_price" not in typed:
-        return [(_true(typed["amount"].is_null()), "amount", "is missing")]
+    """What only several columns together can say: (rows that fail, the column to name, why)."""
+    found = [
+        (_true(pc.less(typed[name], typed["at"])), name, "is before at")
+        for name in _LATER
+        if name in typed and "at" in typed
+    ]
+    if table == "purchases":
+        found += _amount_checks(typed)
     if table == "surveys":
-        return list(_score_checks(typed))
+        found += _score_checks(typed)
     if table == "referrals":
-        return [(_true(pc.equal(typed["customer_id"], typed["referred_id"])), "referred_id", "is the customer")]
-    return []
+        found += [(_true(pc.equal(typed["customer_id"], typed["referred_id"])), "referred_id", "is the customer")]
+    return found
+
+
+def _amount_checks(typed: Mapping[str, pa.Array]) -> list[tuple[Mask, str, str]]:
+    """A line needs an amount, or a unit price and a quantity whose product is one."""
+    if "unit_price" not in typed:
+        return [(_true(typed["amount"].is_null()), "amount", "is missing")] if "amount" in typed else []
+    price, quantity = (typed.get(name, pa.nulls(len(typed["at"]), pa.int64())) for name in ("unit_price", "quantity"))
+    given = _true(typed["amount"].is_valid()) if "amount" in typed else np.zeros(len(price), bool)
+    priced = _true(price.is_valid()) & _true(quantity.is_valid())
+    product = _numbers(price)[0] * (_numbers(quantity)[0] / THOUSANDTHS)
+    named = "amount" if "amount" in typed else "unit_price"
+    return [(~given & ~priced, named, "is missing"), (~given & (np.abs(product) > MOST), "unit_price", "is too large")]
 
 
 def _score_checks(typed: Mapping[str, pa.Array]) -> list[tuple[Mask, str, str]]:

@@ -1,4 +1,4 @@
-"""The store: what a block holds, and that deltas, cuts, kills, erasures and compaction leave no trace but the right one."""
+"""The store: what a block holds, and that deltas, cuts, kills, erasures and compaction leave the right store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from any_shop import FIRST, all_said, plain, settings, tables
-from hypothesis import given, settings as quickly
+from hypothesis import given
+from hypothesis import settings as quickly
 from hypothesis import strategies as st
 
 from features import hashing, ingest
@@ -133,8 +134,8 @@ def test_deltas_equal_the_full_rebuild_bit_for_bit(
     ingest.ingest(settings(folder / "whole", whole))
     g = np.random.default_rng(seed)
     pieces = {name: g.integers(0, deltas + 1, len(frame)) for name, frame in whole.items()}
-    for name in pieces:
-        pieces[name][0] = 0
+    for places in pieces.values():
+        places[0] = 0
     pieces["purchases"][:6] = 0
     chosen = settings(folder / "pieces", {name: frame[pieces[name] == 0] for name, frame in whole.items()})
     ingest.ingest(chosen)
