@@ -53,6 +53,6 @@ def judge(score: Floats, y: Floats, how: str, procedure: Procedure) -> Skill:
     base = losses(np.full(n, rate), y)
     gain = base - losses(levelled, y)
     spread = float(gain.std(ddof=1))
-    t = float(gain.mean()) / (spread / np.sqrt(n)) if spread > 1e-12 else 0.0
+    t = float(gain.mean() / (spread / np.sqrt(n))) if spread > 1e-12 else 0.0
     share = float(gain.mean() / base.mean())
     return Skill(t > procedure.skill_t and share > procedure.skill_gain, float(gain.mean()), share, t, n, how)
