@@ -119,13 +119,13 @@ def open_complaints(h: History) -> Floats:
 
 def returned_share(h: History) -> Floats:
     """Money sent back in the last year over money spent in it."""
-    spent = h.money(YEAR)
-    return np.where(spent > 0, h.money(YEAR, table="returns") / np.where(spent > 0, spent, 1.0), np.nan)
+    spent, returned = lately(h, YEAR, "purchases", "amount"), lately(h, YEAR, "returns", "amount")
+    return np.where(spent > 0, returned / np.where(spent > 0, spent, 1.0), np.nan)
 
 
 def discount_share(h: History) -> Floats:
     """Discount of the last year over what its purchases would have cost without it; NaN where it is not recorded."""
-    given, paid = h.money(YEAR, measure="discount"), h.money(YEAR)
+    given, paid = lately(h, YEAR, "purchases", "discount"), lately(h, YEAR, "purchases", "amount")
     return np.where(paid + given > 0, given / np.where(paid + given > 0, paid + given, 1.0), np.nan)
 
 

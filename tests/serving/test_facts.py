@@ -100,7 +100,7 @@ def test_a_fact_by_hand(people: pd.DataFrame, fact: str, a: float, b: float) -> 
 
 def test_words_are_none_where_they_were_not_said(people: pd.DataFrame) -> None:
     assert people.loc["a", "region"] == "North"
-    assert people.loc["b", "region"] is None
+    assert pd.isna(people.loc["b", "region"])
     assert people["store"].isna().all()
 
 
@@ -111,4 +111,4 @@ def test_plain_reasons_name_what_is_unusual(people: pd.DataFrame) -> None:
     assert told.loc[0, "reason_2_zh"] == "20天未购买，通常间隔10天"
     assert (told.loc[0, "reason_2_value"], told.loc[0, "reason_2_usual"]) == (20.0, 10.0)
     assert told.loc[1, "reason_1_en"] == "bought once"
-    assert told.loc[1, "reason_3_en"] is None
+    assert pd.isna(told.loc[1, "reason_3_en"])
