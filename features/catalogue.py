@@ -117,7 +117,9 @@ def show(value: float, unit: Unit, language: str = "en", currency: str = "") -> 
     if unit == "flag":
         yes, no = ("yes", "no") if language == "en" else ("是", "否")
         return yes if value >= 0.5 else no
-    if unit.startswith("money"):
+    if unit.endswith("a day"):  # rates and slopes are small: three digits that count
+        return f"{value:.3g} {currency if unit.startswith('money') else ''}".rstrip()
+    if unit == "money":
         return f"{value:,.2f} {currency}".rstrip()
     if unit.startswith("share"):
         return f"{value:.1%}" if abs(value) < 0.1 else f"{value:.0%}"

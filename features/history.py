@@ -39,27 +39,14 @@ At = Literal["at risk", "lapsed", "seen", "known"]
 Span = tuple[int | None, int]
 T = TypeVar("T")
 
-RECORDED_WITH = {
-    "gaps": "purchases",
-    "lines": "purchases",
-    "deliveries": "purchases",
-    "complaints_answered": "complaints",
-    "complaints_resolved": "complaints",
-    "campaigns_opened": "campaigns",
-    "campaigns_clicked": "campaigns",
-    "campaigns_redeemed": "campaigns",
-    "event_lines": "events",
-}
-"""Tables that are recorded from the day another one is: no resolution yet is a fact once complaints are recorded."""
-
 
 class Events:
     """One table of a block, with the measures and prefix sums that questions have needed so far."""
 
-    def __init__(self, table: EventTable, customers: int, since: int | None) -> None:
+    def __init__(self, table: EventTable, customers: int) -> None:
         if len(table.day) and int(table.day.min()) < 0:
             raise UsageError("a day before 1970-01-01", got=str(int(table.day.min())))
-        self.who, self.day, self.words, self.since = table.who, table.day, table.words, since
+        self.who, self.day, self.words, self.since = table.who, table.day, table.words, table.since
         self.measures: dict[str, Ints] = {"day": table.day, **table.measures}
         self.starts: Ints = np.searchsorted(self.who, np.arange(customers + 1)).astype(np.int64)
         self.first_day = int(self.day.min()) if len(self.day) else 0
@@ -142,17 +129,13 @@ class History:
         self.cutoffs = _ascending(cutoffs)
         self.absent: set[str] = set()
         self._cache: dict[Hashable, Any] = {}
-        self._events = {name: self._read(name, table) for name, table in block.tables.items()}
+        self._events = {name: Events(table, len(block.customers)) for name, table in block.tables.items()}
         grid = np.arange(len(block.customers) * (len(self.cutoffs) + 1)).reshape(-1, len(self.cutoffs) + 1)
         self._cells: Ints = grid[:, :-1].ravel()
         self._place(np.arange(len(block.customers) * len(self.cutoffs)))
         self._place(np.flatnonzero(self._present(at)))
 
     # -- rows ---------------------------------------------------------------------------------------------------------
-
-    def _read(self, name: str, table: EventTable) -> Events:
-        recorded = self.block.tables.get(RECORDED_WITH.get(name, name), table)
-        return Events(table, len(self.block.customers), recorded.since if recorded.since is not None else table.since)
 
     def _place(self, rows: Ints) -> None:
         """Keep these rows of the ones there were; every answer from now on is for them."""
@@ -213,8 +196,8 @@ class History:
         purchases = self._events["purchases"]
         again = np.flatnonzero(purchases.who[1:] == purchases.who[:-1]) + 1
         gap = purchases.day[again] - purchases.day[again - 1]
-        table = EventTable(purchases.who[again], purchases.day[again], {"gap": gap})
-        return Events(table, len(self.block.customers), purchases.since)
+        table = EventTable(purchases.who[again], purchases.day[again], {"gap": gap}, since=purchases.since)
+        return Events(table, len(self.block.customers))
 
     def derive(self, measure: str, make: Callable[[Mapping[str, Ints]], ArrayLike], table: str = "purchases") -> str:
         """A whole-number measure made once from a table's others; every question answers for it. Returns its name."""

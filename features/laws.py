@@ -29,6 +29,15 @@ from features.windows import Windows
 
 PROCESS = {"r": 0.5, "alpha": 40.0, "a": 0.8, "b": 2.5}
 MONEY = ("amount", "cost", "discount")
+RECORDED_WITH = {
+    "lines": "purchases",
+    "complaints_answered": "complaints",
+    "complaints_resolved": "complaints",
+    "campaigns_opened": "campaigns",
+    "campaigns_clicked": "campaigns",
+    "campaigns_redeemed": "campaigns",
+    "event_lines": "events",
+}
 
 
 @dataclass(frozen=True)
@@ -75,8 +84,9 @@ class Shop:
         return sorted({str(who) for rows in self.rows.values() for who in rows.customer})
 
     def first_days(self) -> dict[str, int | None]:
-        """The day each table's records begin."""
-        return {name: int(rows.day.min()) if len(rows) else None for name, rows in self.rows.items()}
+        """The day each table's records begin: for answers and lines, that of the table they belong to."""
+        first = {name: int(rows.day.min()) if len(rows) else None for name, rows in self.rows.items()}
+        return {name: first.get(RECORDED_WITH.get(name, name), first[name]) for name in first}
 
     def map(self, change: Callable[[str, Rows], Rows], **more: Any) -> Shop:
         """The shop with every table changed."""

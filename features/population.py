@@ -284,7 +284,7 @@ def _add_following(
 ) -> None:
     """Add how a block's customers went on in the horizon that ended on each cutoff."""
     past, n = cutoffs - windows.horizon, len(block.customers)
-    purchases = Events(block.tables["purchases"], n, None)
+    purchases = Events(block.tables["purchases"], n)
     cells = purchases.who * (len(cutoffs) + 1)
     then, now, opened = (
         purchases.counted(edges, cells).reshape(n, -1)[:, :-1] for edges in (past, cutoffs, past - windows.active)
