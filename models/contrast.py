@@ -171,7 +171,7 @@ def _cause_of(reason: str) -> str:
 def confusion(stated: Objects, inferred: Objects) -> tuple[pd.DataFrame, float, float]:
     """Stated against inferred causes of those with both: a table (rows stated, columns inferred), the share that
     agrees and Cohen's kappa (agreement beyond chance; NaN where chance alone would agree)."""
-    both = np.array([a is not None and b is not None for a, b in zip(stated, inferred, strict=True)], bool)
+    both = ~(pd.isna(stated) | pd.isna(inferred))
     a, b = stated[both], inferred[both]
     table = pd.crosstab(pd.Series(a, name="stated"), pd.Series(b, name="inferred"))
     if not len(a):

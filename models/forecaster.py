@@ -330,15 +330,18 @@ def _fit(
         learned = _with_backtest(prepared, stage, as_of)
     models, skill, notes = learned
     progress(str(skill))
+    lapsed = fit_lapsed(prepared, as_of)
+    names = dict.fromkeys(stage.members.names if stage else ())
+    names |= dict.fromkeys(lapsed.members.names if lapsed and lapsed.members else ())
     return Forecaster(
         as_of,
         prepared.windows,
         p,
-        stage.members.names if stage else (),
+        tuple(names),
         modules,
         process_at(prepared, as_of),
         models,
-        fit_lapsed(prepared, as_of),
+        lapsed,
         Base.of(came, p),
         skill,
         margin_of(rows, economics.margin),
@@ -346,7 +349,7 @@ def _fit(
         economics.discount_rate,
         len(rows),
         tuple(notes),
-        Golden.of(rows, stage.members.names if stage else ()),
+        Golden.of(rows, tuple(names)),
     )
 
 

@@ -55,4 +55,5 @@ def judge(score: Floats, y: Floats, how: str, procedure: Procedure) -> Skill:
     spread = float(gain.std(ddof=1))
     t = float(gain.mean() / (spread / np.sqrt(n))) if spread > 1e-12 else 0.0
     share = float(gain.mean() / base.mean())
-    return Skill(t > procedure.skill_t and share > procedure.skill_gain, float(gain.mean()), share, t, n, how)
+    found = bool(t > procedure.skill_t and share > procedure.skill_gain)
+    return Skill(found, float(gain.mean()), share, float(t), n, how)

@@ -41,6 +41,8 @@ class GammaGamma:
                 allowed="customers with at least one purchase and a mean amount above 0",
                 got=f"{len(x)} customers",
             )
+        order = np.lexsort((z, x))  # sums of floats depend on their order: take one that the data decide
+        x, z = x[order], z[order]
         unit = float(np.mean(z))
         start = [(4.0, 4.0, 4.0), (1.0, 3.0, 2.0), (20.0, 3.0, 0.2)]
         found = maximise(_objective(x, z / unit), start, NAMES, len(x))

@@ -1,0 +1,33 @@
+"""One small shop and a forecaster fitted to it, shared by the tests of this room."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # memory.py and shops.py stand beside the tests
+
+from memory import MemoryStore
+from shops import shop
+
+from features.config import Economics, Model
+from features.windows import Windows
+from models import forecaster
+from models.forecaster import Forecaster
+
+WINDOWS = Windows(horizon=60, active=120)
+SETTINGS = Model(trees=30, rows=4_000, threads=1)
+ECONOMICS = Economics(margin=0.3, years=2.0, discount_rate=0.1)
+
+
+@pytest.fixture(scope="session")
+def small() -> MemoryStore:
+    """600 customers over 500 days."""
+    return shop(600, 3, days=500)
+
+
+@pytest.fixture(scope="session")
+def fitted(small: MemoryStore) -> Forecaster:
+    return forecaster.fit(small, small.last_day - 70, WINDOWS, SETTINGS, ECONOMICS)
