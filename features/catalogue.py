@@ -117,15 +117,18 @@ def show(value: float, unit: Unit, language: str = "en", currency: str = "") -> 
     if unit == "flag":
         yes, no = ("yes", "no") if language == "en" else ("是", "否")
         return yes if value >= 0.5 else no
+    text = _digits(value, unit)
+    return f"{text} {currency}".rstrip() if unit.startswith("money") else text
+
+
+def _digits(value: float, unit: Unit) -> str:
     if unit.endswith("a day"):  # rates and slopes are small: three digits that count
-        return f"{value:.3g} {currency if unit.startswith('money') else ''}".rstrip()
-    if unit == "money":
-        return f"{value:,.2f} {currency}".rstrip()
-    if unit.startswith("share"):
+        return f"{value:.3g}"
+    if unit == "share":
         return f"{value:.1%}" if abs(value) < 0.1 else f"{value:.0%}"
     if unit in ("days", "count"):
         return f"{value:,.0f}" if abs(value - round(value)) < 0.05 else f"{value:,.1f}"
-    return f"{value:.2f}"
+    return f"{value:,.2f}"
 
 
 CATALOGUE: dict[str, Feature] = {}
