@@ -457,6 +457,9 @@ CAUSES: Mapping[Cause, Mapping[str, str]] = {
 }
 """The closed set, in the order in which ties are broken: of those who name a cause, most name product, then service."""
 
+ONCE = 0.7
+"""Log odds needed on top for those who bought once only: most of them never meant to come back."""
+
 ENOUGH = 1.3
 """Log odds from which a cause is named: before any evidence a customer's own life cycle is that much likelier than a
 fault of product or service."""
@@ -503,15 +506,16 @@ EVIDENCE: tuple[Evidence, ...] = (
     Evidence("product", "return_share", 0.3, least=0.2),
     Evidence("service", "service_complaints", 1.9, least=1, fresh="days_since_complaint"),
     Evidence("service", "delivery_complaints", 1.9, least=1, fresh="days_since_complaint"),
-    Evidence("service", "open_complaints", 1.4, least=1),
+    Evidence("service", "open_complaints", 0.9, least=1),
     Evidence("service", "unanswered_complaints", 0.5, least=1),
     Evidence("service", "score_last", 0.7, most=0.4, fresh="days_since_survey"),
     Evidence("service", "settlement_wait", 0.4, least=14, fresh="days_since_complaint"),
     Evidence("service", "delivery_delay_last", 1.3, least=1),
-    Evidence("price", "price_complaints", 1.5, least=1, fresh="days_since_complaint"),
-    Evidence("price", "unit_price_change_1h", 0.6, least=1.1, also=("discounted_visits", 0.6, 1.0)),
-    Evidence("competition", "dropped_categories_1h", 0.7, least=1, also=("kept_categories_1h", 1, np.inf)),
-    Evidence("competition", "visit_days_since_purchase", 0.7, least=3),
+    Evidence("price", "price_complaints", 1.0, least=1, fresh="days_since_complaint"),
+    Evidence("price", "discounted_visits", 0.4, least=0.5),
+    Evidence("price", "unit_price_change_1h", 0.4, least=1.1, also=("discounted_visits", 0.5, 1.0)),
+    Evidence("competition", "dropped_categories_1h", 0.7, least=2, also=("kept_categories_1h", 1, np.inf)),
+    Evidence("competition", "visit_days_since_purchase", 0.7, least=5),
     Evidence("market", "market_change_1h", 1.3, most=0.75, also=("change_against_market_1h", 0.75, np.inf)),
     Evidence("market", "market_year_on_year_1h", 1.3, most=0.75, also=("change_against_market_1h", 0.75, np.inf)),
 )
@@ -550,7 +554,9 @@ class Why:
 
 def evidence_features(present: Iterable[str]) -> tuple[str, ...]:
     """The features that `causes` reads, of those that are `present` (in the catalogue for the shop's tables)."""
-    wanted = dict.fromkeys([*(name for piece in EVIDENCE for name in piece.needs), *_COULD_TELL, *_PERSONAL])
+    wanted = dict.fromkeys(
+        [*(name for piece in EVIDENCE for name in piece.needs), *_COULD_TELL, *_PERSONAL, "frequency"]
+    )
     known = set(present)
     return tuple(name for name in wanted if name in known)
 
@@ -591,6 +597,7 @@ class _Judge:
         self.holds = [piece.holds(rows, windows) for piece in self.pieces]
         judged = {piece.cause for piece in self.pieces}
         self.unjudged = tuple(cause for cause in CAUSES if cause in _SPOKEN_FOR and cause not in judged)
+        self.once = rows.column("frequency") == 1 if "frequency" in rows.names else np.zeros(len(rows), dtype=bool)
         self.recorded = any(name in self.by_name for name in _COULD_TELL)
 
     def why(self, row: int) -> Why:
@@ -599,7 +606,7 @@ class _Judge:
         odds = {cause: sum(piece.weight for piece in found if piece.cause == cause) for cause in _SPOKEN_FOR}
         total = {cause: odds[cause] + float(self.spoken[cause][row]) if odds[cause] else 0.0 for cause in odds}
         best = max((cause for cause in CAUSES if cause in total), key=lambda cause: total[cause])
-        if total[best] >= ENOUGH:
+        if total[best] >= ENOUGH + (ONCE if self.once[row] else 0.0):
             speaker = max((piece for piece in found if piece.cause == best), key=lambda piece: piece.weight)
             return self._told(row, best, total[best], speaker.tells)
         cause: Cause = "own life cycle" if self.recorded else "unknown"

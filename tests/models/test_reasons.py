@@ -237,7 +237,7 @@ def why(person: Mapping[str, float], names: Sequence[str] = SERVICE_NAMES, **mor
         ({"service_complaints": 1, "days_since_complaint": 20}, "service"),
         ({"delivery_complaints": 2, "days_since_complaint": 20, "unanswered_complaints": 1}, "service"),
         ({"delivery_delay_last": 4}, "service"),
-        ({"price_complaints": 1, "days_since_complaint": 20}, "price"),
+        ({"price_complaints": 1, "days_since_complaint": 20, "discounted_visits": 0.8}, "price"),
         (
             {"dropped_categories_1h": 2, "kept_categories_1h": 1, "visit_days_since_purchase": 5},
             "competition",
@@ -267,6 +267,14 @@ def test_a_cause_is_named_where_enough_speaks_for_it(person: Mapping[str, float]
     assert told.text["en"].startswith(f"{CAUSES[told.cause]['en']}: ")
     assert told.text["zh-CN"].startswith(f"{CAUSES[told.cause]['zh-CN']}：")
     assert (told.strength >= reasons.ENOUGH) == (cause != "own life cycle")
+
+
+def test_more_must_speak_for_a_cause_where_somebody_bought_only_once() -> None:
+    names = (*SERVICE_NAMES, "frequency")
+    complaint = {"service_complaints": 1, "days_since_complaint": 20}
+    assert why({**complaint, "frequency": 2}, names=names).cause == "service"
+    assert why({**complaint, "frequency": 1}, names=names).cause == "own life cycle"
+    assert why({**complaint, "frequency": 1, "open_complaints": 1}, names=names).cause == "service"
 
 
 def test_evidence_is_quoted_in_words() -> None:

@@ -292,10 +292,12 @@ class World:
         self.open_day[pos] = NEVER
 
     def _visit(self, pos: Ints, state: Ints, u: Floats) -> None:
-        """Visits to the web shop: they thin out when a customer goes dormant, before purchases are missed."""
+        """Visits to the web shop: they thin out when a customer goes dormant, before purchases are missed; who went to
+        a rival or found the prices too high still comes to compare."""
         looks = self.who.online[pos]
         pos, state, u = pos[looks], state[looks], u[looks]
-        keen = np.array([1.0, 0.8, 0.2, 0.15])[state]
+        compares = (state >= DORMANT) & np.isin(self.cause[pos], (CAUSES.index("competition"), CAUSES.index("price")))
+        keen = np.where(compares, 0.6, np.array([1.0, 0.8, 0.2, 0.15])[state])
         mean = (0.04 + 1.2 * self.who.rate[pos]) * keen
         count = (u > np.exp(-mean)).astype(np.int64) + (u > np.exp(-mean) * (1 + mean))
         seen = count > 0
