@@ -250,7 +250,7 @@ def _run(name: str, path: Path) -> tuple[Feature, ...]:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BadConfiguration("the feature module is not a Python file", where=str(path), do="name a .py file")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # by name, so that processes find its functions
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except HoldfastError:
@@ -259,6 +259,7 @@ def _run(name: str, path: Path) -> tuple[Feature, ...]:
         got = f"{type(error).__name__}: {error}"
         raise BadConfiguration("the feature module cannot be run", where=str(path), got=got) from error
     finally:
+        del sys.modules[name]  # its functions then travel to other processes by value
         made = tuple(f for f in CATALOGUE.values() if _module(f) == name)
         for entered in made:
             del CATALOGUE[entered.name]

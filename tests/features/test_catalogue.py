@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,12 @@ def test_a_shops_own_feature_joins_the_rest(own: Path) -> None:
     assert "online_share_1h" not in catalogue.catalogue()
     features = catalogue.named(["online_share_1h"], [own])
     made = snapshot.build(SHOP, [CUTOFF], WINDOWS, features=features, as_of=CUTOFF)
+    np.testing.assert_allclose(made.column("online_share_1h"), [60 / 100])
+
+
+def test_a_shops_own_feature_travels_to_other_processes(own: Path) -> None:
+    features, shop = catalogue.load(own), replace(SHOP, buckets=2)
+    made = snapshot.build(shop, [CUTOFF], WINDOWS, features=features, as_of=CUTOFF, jobs=2)
     np.testing.assert_allclose(made.column("online_share_1h"), [60 / 100])
 
 
