@@ -45,6 +45,15 @@ class Receipt:
     refused: tuple[Refused, ...]
     held_out: int
 
+    @property
+    def lines(self) -> list[str]:
+        """The receipt, a line each."""
+        told = [f"{self.taken:,} dispositions taken, {self.there:,} there already, {len(self.refused):,} refused"]
+        told += [f"row {bad.row}: {bad.column} {bad.value!r} {bad.why}" for bad in self.refused]
+        if self.held_out:
+            told.append(f"{self.held_out:,} of them concern held-out customers: counted, and reported with the effect")
+        return told
+
 
 def read(path: str | Path) -> list[dict[str, str]]:
     """The rows of a CSV, Excel-CSV (BOM) or Parquet file, every value as the text it is.

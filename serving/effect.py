@@ -94,6 +94,20 @@ class Effect:
     apart: Mapping[str, int]
     rows: pd.DataFrame
 
+    @property
+    def lines(self) -> list[str]:
+        """The verdict, the table in words, and what was left out, a line each."""
+        told = [_say_verdict(self.verdict), ""]
+        for (scope, group), part in self.table.groupby(["scope", "group"], sort=False):
+            told += [f"{scope}: {group}" if scope != "all" else "all lists", *map(_say_line, part.to_dict("records"))]
+        apart = ", ".join(f"{count:,} {name}" for name, count in self.apart.items() if count)
+        return [
+            *told,
+            "",
+            f"held-out customers who were contacted all the same: {self.contaminated:,}",
+            f"not in the comparison: {apart or 'nobody'}",
+        ]
+
 
 WORDS = ("worked", "failed", "no effect seen", "could be chance", "too early to tell", "cannot be measured")
 
@@ -399,6 +413,28 @@ def _lines(scope: str, group: str, rows: pd.DataFrame, as_of: int) -> Iterator[d
 
 def _treated(rows: pd.DataFrame) -> NDArray[np.bool_]:
     return np.asarray(rows["arm"] == TREATED, bool)
+
+
+def _say_verdict(verdict: Verdict) -> str:
+    """The verdict as a sentence."""
+    sees = f"; {verdict.closed:,} closed rows show {verdict.sees:.1%} and more" if np.isfinite(verdict.sees) else ""
+    if verdict.word == "too early to tell" and np.isfinite(verdict.weeks):
+        wait = f"{verdict.weeks:.0f} more weeks until the first look at {verdict.next_look:,} rows"
+        return f"too early to tell: {wait}{sees}"
+    following = f"; next look at {verdict.next_look:,} rows" if verdict.next_look else ""
+    return f"{verdict.word} (look {verdict.look} of {LOOKS}){sees}{following}"
+
+
+def _say_line(line: Mapping[Any, Any]) -> str:
+    """One measure: the difference a customer with its interval, the arms, and the total."""
+    name, arms = line["measure"], f"{line['treated']:,} treated, {line['held_out']:,} held out"
+    if np.isnan(line["difference"]):
+        return f"  {name:<18} nothing to compare yet ({arms})"
+    form = "{:+.2%}" if name == "retention" else "{:+,.2f}"
+    difference, low, high = (form.format(line[key]) for key in ("difference", "low", "high"))
+    total = "" if name == "retention" or name.endswith("winsorised") else f", in all {line['total']:+,.0f}"
+    note = " (another question: the top hundredth cut off)" if name.endswith("winsorised") else ""
+    return f"  {name:<18} {difference} [{low}, {high}] a customer{total} ({arms}){note}"
 
 
 def for_monitor(config: Config, as_of: int | None = None) -> pd.DataFrame:

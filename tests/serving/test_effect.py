@@ -239,3 +239,13 @@ def test_nothing_published_is_missing_and_a_young_list_is_too_early(shop: Shop) 
     assert report.verdict.weeks > 7
     assert report.apart["open"] == len(report.rows)
     assert str(to_date(AS_OF + 60)) == str(report.rows["closes"].iloc[0])
+
+
+def test_the_report_is_said_in_lines(listed: tuple[Shop, Published]) -> None:
+    early = effect.run(listed[0].config, AS_OF + 7).lines
+    assert early[0].startswith("too early to tell")
+    rows = experiment(20, 1_000, 0.08, seed=3)
+    told = effect.measure(rows, NOW).lines
+    assert told[0].startswith("worked (look ")
+    assert any(line.startswith("  retention") and "[+" in line for line in told)
+    assert any("the top hundredth cut off" in line for line in told)

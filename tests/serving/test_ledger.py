@@ -50,7 +50,6 @@ def postgres() -> Iterator[str]:
     if user:
         shutil.chown(home, "nobody")
     options: dict[str, Any] = {
-        "check": True,
         "capture_output": True,
         "cwd": home,
         "env": {"LC_ALL": "C", "PATH": "/usr/bin"},
