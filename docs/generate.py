@@ -29,8 +29,9 @@ def configuration() -> str:
         NOTE.format(source="features/config.py"),
         "# Settings",
         "",
-        "Everything `holdfast.toml` can say. An environment variable overrides the file: `HOLDFAST_WINDOWS__HORIZON=60` is",
-        "`horizon = 60` under `[windows]`. `holdfast check` prints every value in force and where it came from.",
+        "Everything `holdfast.toml` can say. An environment variable overrides the file:",
+        "`HOLDFAST_WINDOWS__HORIZON=60` is `horizon = 60` under `[windows]`.",
+        "`holdfast check` prints every value in force and where it came from.",
     ]
     for name, field in Config.model_fields.items():
         lines += ["", *_section(name, field.annotation)]
@@ -115,10 +116,27 @@ def _codes() -> Iterator[str]:
 
 
 def tables() -> str:
-    """Every column of every table."""
-    from features import tables as contracts
+    """Every column of every table that may be brought."""
+    from features.tables import CONTRACTS
 
-    return NOTE.format(source="features/tables.py") + contracts.markdown()
+    lines = [
+        NOTE.format(source="features/tables.py"),
+        "# Tables",
+        "",
+        "Only purchases are required; a table that is missing is said to be missing, never taken for empty.",
+        '**Bold** columns are required. `columns = { ours = "theirs" }` in `holdfast.toml` maps a shop\'s names to these.',
+    ]
+    for contract in CONTRACTS.values():
+        lines += ["", f"## {contract.name}", "", _sentence(contract.meaning), "", "| column | value | what it is |"]
+        lines.append("|---|---|---|")
+        for column in contract.columns:
+            name = f"**{column.name}**" if column.required else column.name
+            lines.append(f"| {name} | {column.allowed} | {column.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
 
 
 def features() -> str:
