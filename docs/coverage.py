@@ -29,6 +29,8 @@ LISTS = ("early-warning", "retention", "win-back")
 ALONE = ("define", "card", "score", "effect", "features", "python")
 """What may show a row: `report CHAPTER`, `list NAME`, one of these commands, or the Python API alone."""
 
+HEAD = ("row", "what", "中文", "worked out in", "test with a number by hand", "shown by", "needs")
+
 Row = Mapping[str, str]
 
 
@@ -85,8 +87,7 @@ def page() -> str:
         "without that, the page says so instead of showing zero.",
     ]
     for section, title in SECTIONS.items():
-        lines += ["", f"## {title}", "", "| row | what | 中文 | worked out in | test with a number by hand | shown by | needs |",
-                  "|---|---|---|---|---|---|---|"]  # fmt: skip
+        lines += ["", f"## {title}", "", f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
         for number, row in rows().items():
             if number.split(".")[0] == section:
                 lines.append(_line(number, row))
@@ -94,11 +95,8 @@ def page() -> str:
 
 
 def _line(number: str, row: Row) -> str:
-    shown = (
-        "the Python API"
-        if row["shown"] == "python"
-        else f"`holdfast {row['shown'].split()[0]}`{_chapter(row['shown'])}"
-    )
+    command = f"`holdfast {row['shown'].split()[0]}`{_chapter(row['shown'])}"
+    shown = "the Python API" if row["shown"] == "python" else command
     cells = (number, row["en"], row["zh"], f"`{row['where']}`", f"`{row['test']}`", shown, row.get("needs", ""))
     return "| " + " | ".join(cells) + " |"
 

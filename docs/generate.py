@@ -124,7 +124,7 @@ def tables() -> str:
         "# Tables",
         "",
         "Only purchases are required; a table that is missing is said to be missing, never taken for empty.",
-        '**Bold** columns are required. `columns = { ours = "theirs" }` in `holdfast.toml` maps a shop\'s names to these.',
+        '**Bold** columns are required. `columns = { ours = "theirs" }` in `holdfast.toml` maps your names to these.',
     ]
     for contract in CONTRACTS.values():
         lines += ["", f"## {contract.name}", "", _sentence(contract.meaning), "", "| column | value | what it is |"]
