@@ -98,13 +98,14 @@ def _side_by_side(a: Mix, b: Mix) -> tuple[Ints, Floats, Floats]:
     words = 1 + max(int(a.word.max(initial=0)), int(b.word.max(initial=0)))
     mine, yours = a.window * words + a.word, b.window * words + b.word
     if a.windows * words <= 8 * (len(mine) + len(yours)):
-        p, q = np.bincount(mine, a.share, a.windows * words), np.bincount(yours, b.share, a.windows * words)
-        held = np.flatnonzero((p > 0) | (q > 0))
-        return held // words, p[held], q[held]
-    keys = np.union1d(mine, yours)
+        keys: Ints = np.arange(a.windows * words)
+    else:  # many words, few of them in use: number those
+        keys = np.union1d(mine, yours)
+        mine, yours = np.searchsorted(keys, mine), np.searchsorted(keys, yours)
     p, q = np.zeros(len(keys)), np.zeros(len(keys))
-    p[np.searchsorted(keys, mine)], q[np.searchsorted(keys, yours)] = a.share, b.share
-    return keys // words, p, q
+    p[mine], q[yours] = a.share, b.share
+    held = np.flatnonzero((p > 0) | (q > 0))
+    return keys[held] // words, p[held], q[held]
 
 
 def _plogp(p: Floats) -> Floats:

@@ -379,9 +379,9 @@ def survey_response(h: History) -> Floats:
 )
 def late_deliveries(h: History) -> Floats:
     """Share of delivered lines that came after the day promised."""
-    late = h.derive("late lines", lambda m: m["lines"] * (m["late_days_known"] > 0) * (m["late_days"] > 0), "deliveries")
-    known = h.derive("promised lines", lambda m: m["lines"] * (m["late_days_known"] > 0), "deliveries")
-    return ratio(h.total(late, table="deliveries"), h.total(known, table="deliveries"))
+    promised = h.derive("promised lines", lambda m: m["lines"] * (m["late_days_known"] > 0), "deliveries")
+    late = h.derive("late lines", lambda m: m[promised] * (m["late_days"] > 0), "deliveries")
+    return ratio(h.total(late, table="deliveries"), h.total(promised, table="deliveries"))
 
 
 @feature(

@@ -58,9 +58,9 @@ SHOP = Shop(
         "purchases": PURCHASES,
         "lines": LINES,
         "deliveries": rows(
-            "lines waited late_days early_days promised late_days_known",
-            ("ann", 355, 1, 5, 0, 1, 1, 1),
-            ("ann", 1, 4, 2, 1, 0, 1, 1),
+            "lines waited late_days early_days late_days_known",
+            ("ann", 355, 1, 5, 0, 1, 1),
+            ("ann", 1, 4, 2, 1, 0, 1),
         ),
         "returns": rows("amount lines", ("ann", 30, 500, 1), ("ann", 2, 1500, 1), ("bob", 400, 100, 1)),
         "complaints": rows(
