@@ -68,7 +68,7 @@ def _tested(test: str) -> bool:
         return False
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    return name in names or (name == "*" and bool(names))
+    return name in names
 
 
 def _shows(shown: str) -> bool:

@@ -193,7 +193,8 @@ def test_card_speaks_chinese_and_is_html(tmp_path: Path) -> None:
     ("value", "form", "shown"),
     [
         (None, "", "—"), (float("nan"), ".1%", "—"), (0.256, ".1%", "25.6%"), (1234567, "", "1,234,567"),
-        (0.0, "", "0"), (0.01234, "", "0.0123"), (True, "", "✓"), (pd.Timestamp("2024-01-02"), "", "2024-01-02"), ("x", ".1%", "x"),
+        (0.0, "", "0"), (0.01234, "", "0.0123"), (True, "", "✓"), (pd.Timestamp("2024-01-02"), "", "2024-01-02"),
+        ("x", ".1%", "x"),
     ],
 )  # fmt: skip
 def test_cells_are_shown_in_their_format(value: object, form: str, shown: str) -> None:
