@@ -44,6 +44,8 @@ class MarketSum:
 
     def add(self, rows: Rows) -> None:
         """Purchases of whole customers, sorted by customer and day."""
+        if not len(rows):
+            return
         opens = np.ones(len(rows), bool)
         opens[1:] = rows.who[1:] != rows.who[:-1]
         _count(self.visits, rows.day, np.ones(len(rows), np.int64))
@@ -60,11 +62,10 @@ class MarketSum:
 
 
 def _count(counts: Counter[int], days: Ints, values: Ints) -> None:
-    if len(days):
-        first = int(days.min())
-        sums = np.zeros(int(days.max()) - first + 1, np.int64)
-        np.add.at(sums, days - first, values)
-        counts.update({first + int(i): int(sums[i]) for i in np.flatnonzero(sums)})
+    first = int(days.min())
+    sums = np.zeros(int(days.max()) - first + 1, np.int64)
+    np.add.at(sums, days - first, values)
+    counts.update({first + int(i): int(sums[i]) for i in np.flatnonzero(sums)})
 
 
 @dataclass

@@ -220,9 +220,10 @@ class HistoryStore:
         return table, found
 
     def purchase_days(self, bucket: int) -> tuple[Rows, int]:
-        """A bucket's purchases, and how many customers it has."""
+        """Who bought when for how much in a bucket, and how many customers it has."""
         ids, _, places = self._customers(bucket)
-        return self._rows(bucket, "purchases", places), len(ids)
+        pieces = self._pieces(bucket, "purchases", places, ["who", "day", "amount"])
+        return collapse(lay_together(pieces), SHAPES["purchases"]) if pieces else empty_rows(), len(ids)
 
     def verify(self) -> None:
         """Read every byte. Raises BadData naming the first file whose sha256 is not the manifest's."""
@@ -245,7 +246,7 @@ class HistoryStore:
         except (pa.ArrowInvalid, OSError) as error:
             raise damaged(self.folder, str(error).splitlines()[0][:200]) from None
 
-    def read_group(self, part: Part, table: str, bucket: int) -> pa.Table | None:
+    def read_group(self, part: Part, table: str, bucket: int, columns: list[str] | None = None) -> pa.Table | None:
         """The rows of one part, table and bucket as stored; None where there are none."""
         entry = part.files.get(table)
         if entry is None or not entry.groups[bucket]:
@@ -258,7 +259,7 @@ class HistoryStore:
                     self.folder / entry.path, read_dictionary=words, page_checksum_verification=True
                 )
             group = sum(1 for rows in entry.groups[:bucket] if rows)
-            return self._opened[entry.path].read_row_group(group, use_threads=False)
+            return self._opened[entry.path].read_row_group(group, columns=columns, use_threads=False)
 
         return self._sound(read)
 
@@ -292,10 +293,12 @@ class HistoryStore:
             return with_distinct(rows, shape, self._distinct(bucket, name, places))
         return with_distinct(rows, shape, None) if shape.distinct else rows
 
-    def _pieces(self, bucket: int, name: str, places: Sequence[Ints | None]) -> list[Rows]:
+    def _pieces(
+        self, bucket: int, name: str, places: Sequence[Ints | None], columns: list[str] | None = None
+    ) -> list[Rows]:
         pieces = []
         for part, place in zip(self.manifest.parts, places, strict=True):
-            table = self.read_group(part, name, bucket)
+            table = self.read_group(part, name, bucket, columns)
             if table is not None and place is not None:
                 rows = from_arrow(table)
                 pieces.append(replace(rows, who=place[rows.who]))
