@@ -99,7 +99,9 @@ class Effect:
         """The verdict, the table in words, and what was left out, a line each."""
         told = [_say_verdict(self.verdict), ""]
         for (scope, group), part in self.table.groupby(["scope", "group"], sort=False):
-            told += [f"{scope}: {group}" if scope != "all" else "all lists", *map(_say_line, part.to_dict("records"))]
+            if scope == "all" or part["difference"].notna().any():
+                head = f"{scope}: {group}" if scope != "all" else "all lists"
+                told += [head, *map(_say_line, part.to_dict("records"))]
         apart = ", ".join(f"{count:,} {name}" for name, count in self.apart.items() if count)
         return [
             *told,

@@ -145,7 +145,7 @@ def _decided(name: str, row: Mapping[str, Any]) -> Step:
     for language, place in (("en", "Place {} on {}"), ("zh-CN", "在{1}名单上列第{0}位")):
         short = suffix(language)
         held = {"en": "Held out of {1}", "zh-CN": "{1}名单的对照组"}[language]
-        start = (place if not row["held_out"] else held).format(row["rank"], name)
+        start = held.format("", name) if row["held_out"] else place.format(int(row["rank"]), name)
         action = row[f"action_{short}"] if not pd.isna(row["action"]) else row[f"no_action_{short}"]
         rule = (
             ""

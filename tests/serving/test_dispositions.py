@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import AS_OF, Shop
+from corner_shop import AS_OF, Shop
 
 from features.errors import BadData, MissingInput
 from features.windows import to_date

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import AS_OF, Shop
+from corner_shop import AS_OF, Shop
 
 from features.errors import MissingInput
 from features.windows import to_date

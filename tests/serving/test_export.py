@@ -12,7 +12,7 @@ import openpyxl
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import Shop
+from corner_shop import Shop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,7 +106,7 @@ def test_control_characters_cannot_break_a_workbook() -> None:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    from conftest import make_shop
+    from corner_shop import make_shop
 
     return make_shop(tmp_path_factory.mktemp("export") / "shop").score()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_shop
+from corner_shop import make_shop
 
 from features.windows import Windows, to_day
 from serving import facts, plainly

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import AS_OF, Formula, Shop, tables
+from corner_shop import AS_OF, Formula, Shop, tables
 
 from models import economics, plan
 from serving import dispositions, lists, plainly, publish, score

@@ -7,7 +7,7 @@ import os
 
 import pandas as pd
 import pytest
-from conftest import AS_OF, Shop
+from corner_shop import AS_OF, Shop
 
 from features.errors import MissingInput, UsageError
 from serving import dispositions, erase, explain, export, publish, score
@@ -89,6 +89,7 @@ def test_where_a_row_comes_from(listed: tuple[Shop, Published], language: str) -
         "2025-09-03: offered",
     ):
         assert part in told
+    assert {"en": "Place 3 on retention", "zh-CN": "在retention名单上列第3位"}[language] in told
     assert lineage.lines(language)[-1].endswith("holdfast score --as-of 2025-09-01")
     assert lineage.rows["retention"]["rank"] == 3
 
