@@ -46,11 +46,12 @@ class Theta:
 @dataclass(frozen=True)
 class Limits:
     """What may be spent at the most; None and a missing owner mean no limit. `budget` is money, `capacity` contacts by
-    owner, `length` rows in all."""
+    owner, `actions` contacts by the place of an action, `length` rows in all."""
 
     budget: float | None = None
     capacity: Mapping[str, float] = field(default_factory=dict)
     length: float | None = None
+    actions: Mapping[int, float] = field(default_factory=dict)
 
     def scaled(self, factor: float) -> Limits:
         """The same limits made wider: with a tenth held out, 1/.9 of the budget is planned for."""
@@ -58,6 +59,7 @@ class Limits:
             None if self.budget is None else self.budget * factor,
             {owner: most * factor for owner, most in self.capacity.items()},
             None if self.length is None else self.length * factor,
+            {place: most * factor for place, most in self.actions.items()},
         )
 
 
@@ -68,7 +70,8 @@ class Plan:
     action   per customer the index of the action, -1 for none
     total    expected profit of the plan; `bound` is what no plan can exceed, `gap` (bound - total) / bound
     prices   what one more unit of each limit would earn: "budget" a unit of money, "length" a row, else an owner's
-    contact used     how much of each limit the plan takes
+             contact
+    used     how much of each limit the plan takes
     exact    HiGHS proved it optimal
     """
 
@@ -149,6 +152,10 @@ class _Problem:
             rows.append(("budget", [0.0] * len(owners), 1.0, limits.budget))
         bound = sorted(set(owners) & set(limits.capacity))
         rows += [(owner, [float(owner == o) for o in owners], 0.0, limits.capacity[owner]) for owner in bound]
+        places = range(len(owners))
+        rows += [
+            (f"action {a}", [float(a == b) for b in places], 0.0, limits.actions[a]) for a in sorted(limits.actions)
+        ]
         if limits.length is not None:
             rows.append(("length", [1.0] * len(owners), 0.0, limits.length))
         return cls(
