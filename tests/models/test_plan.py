@@ -110,6 +110,15 @@ def test_equal_customers_do_not_break_the_plan() -> None:
     assert made.total == pytest.approx(666.0)
 
 
+def test_an_action_may_have_a_capacity_of_its_own() -> None:
+    """The better action takes two of five; the others get the second best."""
+    profit = np.tile([5.0, 4.0], (5, 1))
+    made = plan.choose(profit, np.zeros((5, 2)), ("desk", "desk"), Limits(actions={0: 2}))
+    assert np.bincount(made.action).tolist() == [2, 3]
+    assert made.used["action 0"] == 2
+    assert Limits(9.0, {"desk": 9}, 9, {0: 9}).scaled(1 / 0.9) == Limits(10.0, {"desk": 10}, 10, {0: 10})
+
+
 def test_an_action_that_loses_money_is_never_chosen() -> None:
     made = plan.choose(np.array([[-1.0, 0.0], [2.0, 1.0]]), np.zeros((2, 2)), ("a", "b"), Limits())
     assert made.action.tolist() == [-1, 0]
