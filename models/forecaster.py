@@ -182,6 +182,33 @@ class Forecaster:
         with threadpool_limits(1, user_api="blas"):
             return contributions(self.models.members, self.models.blend, view)
 
+    def survival(self, rows: Snapshot, days: Sequence[float]) -> Floats:
+        """P(no purchase in the next d days) for customers at risk: (n, len(days)), falling in d.
+
+        The purchase process gives the shape over time, the forecast for the horizon its height: the process's
+        probability is raised to the power at which it meets the forecast, which keeps it falling from 1.
+        """
+        view = self.view(rows)
+        with threadpool_limits(1, user_api="blas"):
+            known = self.models is not None and self.skill.found
+            gone = self.models.gone(view) if self.models and known else np.full(len(rows), self.base.rate)
+        power = np.log(gone) / np.minimum(np.log(view.none), -1e-9)
+        return np.column_stack([self.process.none(view.customers, float(d)) ** power for d in days])
+
+    def next_purchase(self, rows: Snapshot, limit: int = 1_095) -> Floats:
+        """Days until a customer at risk has bought again with probability one half; NaN where that is not expected
+        within `limit` days. By bisection on `survival`."""
+        view = self.view(rows)
+        half = self.survival(rows, [limit])[:, 0] <= 0.5
+        power = np.log(self.survival(rows, [self.windows.horizon])[:, 0]) / np.minimum(np.log(view.none), -1e-9)
+        lo, hi = np.zeros(len(rows)), np.full(len(rows), float(limit))
+        c = view.customers
+        while len(rows) and float((hi - lo).max()) > 0.5:
+            middle = (lo + hi) / 2
+            later = self.process.when.probability_none(c.x, c.tx, c.T, middle) ** power > 0.5
+            lo, hi = np.where(later, middle, lo), np.where(later, hi, middle)
+        return np.where(half, np.ceil(hi), np.nan)
+
     def _at_risk(self, rows: Snapshot) -> dict[str, NDArray[Any]]:
         view = self.view(rows)
         if self.models is None or not self.skill.found:

@@ -24,6 +24,7 @@ class Procedure:
     rows: int = 24_000  # more rows bought nothing; the largest snapshots are thinned first
     years_back: int = 1  # snapshots of the same season, so many years back
     season_shift: float = 1 / 6  # of H: the same season is taken a little early, in time and a little late
+    rehearsal_rows: int = 20_000  # customers the back-test inside a fit is judged on: where few return it takes many
     lapsed_rows: int = 12_000  # the same for customers who are lapsed: a plainer model
     least_history: int = 60  # a snapshot needs min(this, H/2) days of log before it
     least_customers: int = 40  # rows of training below which nothing is fitted at all

@@ -119,9 +119,11 @@ def prepare(
     days = sorted({day for plan in plans.values() for day in plan.days})
     people = crowd.freeze(store, days, windows) if any(f.scope == "population" for f in features) else None
 
-    def rows(at: At, counts: dict[int, int], most: int) -> Snapshot:
+    def rows(at: At, counts: dict[int, int], most: int, rehearsal: int) -> Snapshot:
         """Customers are drawn first, so that a large shop's snapshots are never built whole; rows then."""
         keep = {d: int(n) for d, n in zip(days, _most(plans, days, counts, most), strict=True)}
+        for day in {c - H for c in asked} & set(keep):
+            keep[day] = max(keep[day], min(counts[day], rehearsal))
         share = max((keep[d] / counts[d] for d in days if counts[d]), default=1.0)
         drawn = Drawn(store, min(1.0, 1.2 * share)) if share < 0.5 else store
         built = snapshot.build(
@@ -142,8 +144,8 @@ def prepare(
         float(10**store.exponent),
         tuple(features),
         plans,
-        rows("at risk", at_risk, procedure.rows),
-        rows("lapsed", lapsed, procedure.lapsed_rows),
+        rows("at risk", at_risk, procedure.rows, procedure.rehearsal_rows),
+        rows("lapsed", lapsed, procedure.lapsed_rows, 0),
         seen,
     )
 

@@ -21,7 +21,7 @@ from models.intervals import Amounts, fit_amounts
 from models.level import Level, day_intercepts, level, seasonal_index
 from models.purchase import Customers, Purchase
 from models.purchase import fit as fit_purchase
-from models.samples import Prepared
+from models.samples import Prepared, thinned
 from models.schedule import Schedule
 from models.spend import SpendModels, day_levels, fit_spend
 from models.view import Outcomes, View
@@ -150,7 +150,7 @@ def held_back(prepared: Prepared, day: int) -> tuple[Stage, View, Outcomes] | No
     stage = stage_at(prepared, day) if day in prepared.plans and prepared.plans[day].recent else None
     if stage is None:
         return None
-    rows = prepared.at([day])
+    rows = thinned(prepared.at([day]), prepared.procedure.rehearsal_rows)
     if not len(rows):
         return None
     view = View.of(rows, stage.members.names, stage.process, prepared.windows.horizon)

@@ -136,6 +136,25 @@ def test_a_strong_christmas_moves_the_level_the_right_way() -> None:
     assert abs(p.mean() - came.churned.mean()) < 0.5 * abs(unmoved.mean() - came.churned.mean())
 
 
+def test_the_probability_of_silence_falls_with_the_horizon_and_meets_the_forecast(
+    small: MemoryStore, fitted: Forecaster
+) -> None:
+    rows = fitted.snapshot(small, fitted.as_of)
+    p = fitted.forecast_rows(rows).churn_probability.to_numpy()
+    days = [0, 1, 7, 30, WINDOWS.horizon, 120, 365]
+    path = fitted.survival(rows, days)
+    np.testing.assert_allclose(path[:, 0], 1.0)
+    np.testing.assert_allclose(path[:, 4], p, rtol=1e-9)
+    assert (np.diff(path, axis=1) < 0).all()
+    due = fitted.next_purchase(rows)
+    known = ~np.isnan(due)
+    assert 0 < known.mean() < 1
+    for k in np.flatnonzero(known)[:20]:
+        before, after = fitted.survival(rows.take(np.array([k])), [due[k] - 1.5, due[k]])[0]
+        assert before > 0.5 >= after
+    assert (fitted.survival(rows, [1_095])[~known, 0] > 0.5).all()
+
+
 # -- where there is nothing to know
 
 
