@@ -47,6 +47,7 @@ FORECASTS = (
     "customer_id", "cutoff", "churn_probability", "expected_spend", "spend_lower", "spend_upper", "expected_margin",
     "clv", "stage", "bundle", "skill",
 )  # fmt: skip
+KEPT = (*FORECASTS, "churned", "spend")
 
 
 @dataclass(frozen=True)
@@ -272,10 +273,10 @@ class Job:
         rivals = rules.fit_prepared(prepared, cutoff)
         seen = fitted.snapshot(self.store, cutoff)
         truth = self._staged(outcomes(self.store, cutoff, self.windows, self.last_day), cutoff)
-        ours = fitted.forecast_rows(seen).assign(bundle=f"backtest-{self.key(cutoff)}")
-        parts = [_beside(truth, ours, OURS)]
+        parts = [_beside(truth, fitted.forecast_rows(seen), OURS)]
         parts += [_beside(truth, rule.forecast_rows(seen), name) for name, rule in rivals.items()]
         made = pd.concat(parts, ignore_index=True)
+        made = made.assign(skill=fitted.skill.found, bundle=f"backtest-{self.key(cutoff)}")[["model", *KEPT]]
         if self.keep:
             write(made, self.keep / f"{self.key(cutoff)}.parquet")
         return made

@@ -244,8 +244,8 @@ def run(
     """Look at the champion on a day, by default the last in the store.
 
     `ledger` is the ledger's table of what became of listed customers: customer_id, list, arm ("treated" or not),
-    entered and closes (dates), closed (bool), churn_probability as forecast, churned. Raises MissingInput where there is no
-    champion, BundleRefused where it is damaged or made for other windows.
+    entered and closes (dates), closed (bool), churn_probability as forecast, churned. Raises MissingInput where there
+    is no champion, BundleRefused where it is damaged or made for other windows.
     """
     store = HistoryStore(config.var / "history")
     as_of = store.last_day if as_of is None else as_of
