@@ -259,7 +259,7 @@ def _retention(inputs: Inputs, rows: pd.DataFrame) -> tuple[pd.DataFrame, Planne
 def _planless(rows: pd.DataFrame) -> pd.DataFrame:
     """A retention list with nobody on it."""
     return rows.head(0).assign(
-        action=None, cost=np.nan, expected_profit=np.nan, score=np.nan, section="planned", barred=None
+        action=None, rule=None, cost=np.nan, expected_profit=np.nan, score=np.nan, section="planned", barred=None
     )
 
 
