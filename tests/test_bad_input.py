@@ -128,22 +128,14 @@ CASES = [
     Case("an as-of that is no day", 2, ("YYYY-MM-DD",), command=("train", "--as-of", "soon"), before=(("ingest",),)),
     Case(
         "an as-of before the first day",
-        65,
+        66,
         ("2024-01-01",),
         command=("train", "--as-of", "1999-01-01"),
         before=(("ingest",),),
     ),
     Case(
-        "one customer",
-        65,
-        ("customer",),
-        table=log("a,2024-01-01,1", "a,2024-03-01,2"),
-        command=("train",),
-        before=(("ingest",),),
-    ),
-    Case(
         "a history too short for the horizon",
-        65,
+        66,
         ("horizon",),
         table=log("a,2024-01-01,1", "b,2024-01-09,2", "a,2024-01-12,2"),
         command=("train",),
@@ -198,3 +190,16 @@ def test_one_message_the_documented_code_and_nothing_half_written(
     for fragment in case.says:
         assert fragment in said
     assert tree(tmp_path) == before
+
+
+def test_one_customer_is_told_plainly_that_nothing_can_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One customer is no mistake of the shop's: the road goes on, without a model and without a pretty number."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.csv").write_text(log(*(f"a,2024-{1 + n % 12:02d}-{1 + n},2" for n in range(24))))
+    (tmp_path / "holdfast.toml").write_text(SETTINGS)
+    for command in (["ingest"], ["train", "--promote"], ["score"], ["list", "early-warning"]):
+        assert holdfast.run(command) == 0, capfd.readouterr().err
+    said = capfd.readouterr().out.lower()
+    assert "no skill" in said
