@@ -35,6 +35,7 @@ import pandas as pd  # noqa: E402
 
 from features import config, ingest, snapshot  # noqa: E402
 from features.lifecycle import standing, taxonomy  # noqa: E402
+from features.lifecycle.passes import gather, histories  # noqa: E402
 from features.store import HistoryStore  # noqa: E402
 from features.windows import to_date  # noqa: E402
 from models import profit, satisfaction, segments  # noqa: E402
@@ -192,17 +193,18 @@ def cost(customers: int, folder: Path) -> Iterator[Figure]:
     del rows
     start = time.perf_counter()
     names = (*satisfaction.FEATURES, *segments.FEATURES, "spend_total")
-    now = standing.look(store, day, span, taxonomy.load(), extra=names)
-    timed("stages and tiers", start)
+    schemes = taxonomy.load()
+    stands, earns = standing.asks(store, schemes, names), profit.asks(0.3, 0.1)
+    found = gather(histories(store, [day], span), lambda h: {**stands(h), **earns(h)})
+    now = standing.of(store, day, span, schemes, found=found, extra=names)
+    profit.of(store, day, found=found, margin=0.3, discount_rate=0.1)
+    timed("stages, tiers and ledger", start)
     start = time.perf_counter()
     segments.rfm(now.column("recency"), now.column("frequency"), now.column("spend_total"))
     mood = satisfaction.known({n: now.column(n) for n in satisfaction.FEATURES}, fresh=364)
     satisfaction.quadrants(now.tier == 3, mood.value)
     segments.cluster({n: now.column(n) for n in segments.CLUSTERED}, now.customer_id)
     timed("segments", start)
-    start = time.perf_counter()
-    profit.run(store, day, span, margin=0.3, discount_rate=0.1)
-    timed("ledger", start)
     start = time.perf_counter()
     kpis.weekly(store, day, span, weeks=1)
     timed("figures", start)

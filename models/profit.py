@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from features.block import EventTable, Ints
 from features.history import Floats, History
-from features.lifecycle.passes import gather, histories
+from features.lifecycle.passes import Columns, gather, histories
 from features.store import HistoryStore
 from features.windows import Windows
 
@@ -207,10 +207,21 @@ def run(
 
     `margin` stands in where no cost of goods is recorded; `discount_rate` is a year's, for `npv`.
     """
-    found = gather(histories(store, [as_of], windows), lambda h: _read(h, margin=margin, rate=discount_rate))
+    found = gather(histories(store, [as_of], windows), asks(margin, discount_rate))
     if progress:
         progress(f"profit ledger of {len(found['customer_id']):,} customers")
-    return _Maker(store, as_of, found, margin, discount_rate).ledger()
+    return of(store, as_of, found=found, margin=margin, discount_rate=discount_rate)
+
+
+def asks(margin: float, discount_rate: float) -> Callable[[History], Columns]:
+    """What a walk over the store has to answer for a ledger: for those who ask for more in the same walk."""
+    return lambda h: {f"ledger {name}": values for name, values in _read(h, margin=margin, rate=discount_rate).items()}
+
+
+def of(store: HistoryStore, as_of: int, *, found: Columns, margin: float, discount_rate: float) -> Ledger:
+    """The ledger from what a walk of the day answered to `asks`."""
+    mine = {name.removeprefix("ledger "): values for name, values in found.items()}
+    return _Maker(store, as_of, mine, margin, discount_rate).ledger()
 
 
 # -- one part ----------------------------------------------------------------------------------------------------------

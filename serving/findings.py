@@ -213,15 +213,17 @@ def find(config: Config, as_of: int | None = None, progress: Progress = None) ->
         tuple(dict.fromkeys((*EXTRA, *satisfaction.FEATURES, *segments.FEATURES))),
     )
     currency = config.shop.currency if store.has_amounts else ""
-    now = standing.look(store, day, config.span, schemes, extra=names, currency=currency, progress=progress)
+    money = config.economics
+    stands, earns = standing.asks(store, schemes, names), profit.asks(money.margin, money.discount_rate)
+    found = gather(histories(store, [day], config.span), lambda h: {**stands(h), **earns(h)})
+    if progress:
+        progress(f"standing and profit of {len(found['customer_id']):,} customers")
+    now = standing.of(store, day, config.span, schemes, found=found, extra=names, currency=currency)
+    ledger = profit.of(store, day, found=found, margin=money.margin, discount_rate=money.discount_rate)
     earlier = day - config.span.horizon
     before = None
     if earlier > store.first_day:
         before = standing.look(store, earlier, config.span, schemes, extra=names, currency=currency, edges=now.edges)
-    money = config.economics
-    ledger = profit.run(
-        store, day, config.span, margin=money.margin, discount_rate=money.discount_rate, progress=progress
-    )
     forecasts, why = _forecasts(config, store, day, progress)
     return Findings(config, store, day, schemes, now, before, ledger, forecasts, why)
 

@@ -187,6 +187,12 @@ def _contacts(h: History) -> Floats:
     return h.count(WEEK, table="campaigns") - np.nan_to_num(h.total("control", WEEK, table="campaigns"))
 
 
+TABLES = (
+    "purchases", "returns", "complaints", "surveys", "invitations", "campaigns", "campaigns_opened",
+    "campaigns_clicked", "events", "referrals", "customers",
+)  # fmt: skip
+"""The tables that are counted; who has a row in none of them counts nowhere."""
+
 MONEY = ("revenue", "returned", "contact_cost", "spend_at_risk", "spend_churned")
 
 
@@ -306,7 +312,7 @@ def weekly(store: HistoryStore, as_of: int, windows: Windows, *, weeks: int = 26
     group "unknown"."""
     ends = [as_of - WEEK * k for k in range(weeks) if as_of - WEEK * (k + 1) >= store.first_day - 1][::-1] or [as_of]
     counters, held = _counters(windows), _Sums(len(ends))
-    for h in histories(store, ends, windows):
+    for h in histories(store, ends, windows, tables=TABLES):
         group = h.word(by, table="customers") if by else np.full(len(h), None, object)
         code = held.codes(group if by else None, len(h))
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from features.history import Floats, History
 from features.lifecycle.measures import compute, tables_of
-from features.lifecycle.passes import gather, histories
+from features.lifecycle.passes import Columns, gather, histories
 from features.lifecycle.taxonomy import Schemes, Stage
 from features.snapshot import Store
 from features.windows import Windows
@@ -117,45 +117,34 @@ def look(
     `extra` are further features or measures to keep. `edges` takes the value tiers from elsewhere, so that two days can
     be compared on one scale; by default they are the day's own.
     """
-    names = tuple(dict.fromkeys((*schemes.columns, "recency", *extra)))
-    words = [word for word, table in WORDS.items() if table in store.tables]
-    found = gather(histories(store, [as_of], windows), lambda h: {**compute(h, names), **_words(h, words)})
+    found = gather(histories(store, [as_of], windows), asks(store, schemes, extra))
     if progress:
         progress(f"standing of {len(found['customer_id']):,} customers")
-    empty = np.empty(0)
-    numbers = {name: found.get(name, empty) for name in names}
-    edges = schemes.edges(numbers[schemes.value]) if edges is None else edges
-    return _standing(
-        store=store,
-        as_of=as_of,
-        windows=windows,
-        schemes=schemes,
-        currency=currency,
-        found=found,
-        numbers=numbers,
-        words=words,
-        edges=edges,
-    )
+    return of(store, as_of, windows, schemes, found=found, extra=extra, currency=currency, edges=edges)
 
 
-def _words(h: History, words: Sequence[str]) -> dict[str, NDArray[np.object_]]:
-    return {f"word {word}": h.word(word, table=WORDS[word]) for word in words}
+def asks(store: Store, schemes: Schemes, extra: Sequence[str] = ()) -> Callable[[History], Columns]:
+    """What a walk over the store has to answer for a standing: for those who ask for more in the same walk."""
+    names, words = _names(schemes, extra), _kept_words(store)
+    return lambda h: {**compute(h, names), **_words(h, words)}
 
 
-def _standing(
-    *,
+def of(
     store: Store,
     as_of: int,
     windows: Windows,
     schemes: Schemes,
-    currency: str,
-    found: Mapping[str, NDArray[Any]],
-    numbers: Mapping[str, Floats],
-    words: Sequence[str],
-    edges: tuple[float, float],
+    *,
+    found: Columns,
+    extra: Sequence[str] = (),
+    currency: str = "",
+    edges: tuple[float, float] | None = None,
 ) -> Standing:
-    full = schemes.complete(numbers, windows, edges)
-    rows = len(found["customer_id"])
+    """The standing from what a walk of the day answered to `asks`."""
+    names, words, empty = _names(schemes, extra), _kept_words(store), np.empty(0)
+    numbers = {name: found.get(name, empty) for name in names}
+    edges = schemes.edges(numbers[schemes.value]) if edges is None else edges
+    full, rows = schemes.complete(numbers, windows, edges), len(found["customer_id"])
     missing = {one.name: lacks for one in schemes.taxonomies if (lacks := one.lacks(store.tables))}
     return Standing(
         as_of=as_of,
@@ -169,6 +158,18 @@ def _standing(
         missing=missing,
         edges=edges,
     )
+
+
+def _names(schemes: Schemes, extra: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*schemes.columns, "recency", *extra)))
+
+
+def _kept_words(store: Store) -> list[str]:
+    return [word for word, table in WORDS.items() if table in store.tables]
+
+
+def _words(h: History, words: Sequence[str]) -> dict[str, NDArray[np.object_]]:
+    return {f"word {word}": h.word(word, table=WORDS[word]) for word in words}
 
 
 def unread(schemes: Schemes, tables: Sequence[str]) -> dict[str, tuple[str, ...]]:
