@@ -62,7 +62,7 @@ class Base:
     @classmethod
     def of(cls, came: Outcomes, procedure: Procedure) -> Base:
         age = came.cutoff - came.cutoff.max()
-        weight, money = np.exp2(age / procedure.half_life), np.exp2(age / procedure.money_half_life)
+        weight, money = np.exp2(age / procedure.base_half_life), np.exp2(age / procedure.money_half_life)
         spend = came.spend[came.spend > 0]
         amounts = np.quantile(np.log(spend), procedure.quantiles) if len(spend) else np.zeros(len(procedure.quantiles))
         rate = (float((weight * came.gone).sum()) + 0.5) / (float(weight.sum()) + 1)

@@ -55,6 +55,7 @@ class Procedure:
     year: int = 364  # whole weeks, so that weekdays meet weekdays
 
     # -- skill
+    base_half_life: float = 180.0  # of the base rate where there is no skill: one snapshot alone is a noisy witness
     skill_t: float = 2.0  # the gain in log loss over the base rate must be so many standard errors ...
     skill_gain: float = 0.005  # ... and so large a share of the base rate's log loss
 
