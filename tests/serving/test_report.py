@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from little_shop import buys, shop
 
 from features.errors import MissingInput, UsageError
 from features.windows import to_day
-from serving import card, page, pictures, report
+from serving import card, chapters, findings, page, pictures, report
 from serving.page import Chapter, Missing, Picture, Table, Text
 from serving.pictures import Series
 
@@ -184,6 +185,24 @@ def test_card_speaks_chinese_and_is_html(tmp_path: Path) -> None:
     made = card.run(config, "Bob")
     assert "已流失" in "\n".join(made.lines)
     assert "<b>" not in card.run(config, "=Cat|<b>").html
+
+
+def test_forecasts_join_the_report_and_the_card(tmp_path: Path) -> None:
+    """Ann alone is forecast: 20 % to churn, 10 of margin if still buying: 2 at risk, all of it in the stable stage.
+    Her CLV of 50 joins her profit of 92 and is all the equity there is."""
+    config, _ = shop(tmp_path, TABLES, windows=WINDOWS)
+    row = {"customer_id": "Ann", "churn_probability": 0.2, "expected_spend": 30.0, "value_if_active": 10.0, "clv": 50.0}
+    f = replace(findings.find(config), forecasts=pd.DataFrame([row]), why_no_forecasts="")
+    tables = {b.name: b.frame for c in chapters.write(f) for b in c.blocks if isinstance(b, Table)}
+    by_stage = tables["by_stage"].set_index("stage")
+    assert by_stage.loc["stable", "value at risk"] == pytest.approx(2.0)
+    assert by_stage.loc["stable", "budget share"] == 1.0
+    assert np.isnan(by_stage.loc["lapsed", "value at risk"])
+    assert tables["summary"].set_index("figure").loc["customer equity (expected CLV, summed)", "value"] == 50.0
+    assert f.clv[f.now.row("Ann")] == 142.0
+    lines = "\n".join(card.of(f, "Ann").lines)
+    assert "Churn probability in 30 days 20%, expected spend 30.00 EUR, CLV 50.00 EUR" in lines
+    assert "No forecast: not at risk" in "\n".join(card.of(f, "Bob").lines)
 
 
 # -- pages and pictures ------------------------------------------------------------------------------------------------
