@@ -35,6 +35,7 @@ app = typer.Typer(
 SETTINGS = Path("holdfast.toml")
 TABLE_WIDTH = 200
 DEMO_ROWS = 5
+DEMO_CUSTOMERS = 4_000  # enough for skill to show, few enough for two minutes
 ACT = 10
 
 ConfigPath = Annotated[Path, typer.Option("--config", help="the settings")]
@@ -419,6 +420,32 @@ def monitor(config: ConfigPath = SETTINGS, as_of: AsOf = None) -> None:
 
 
 @app.command()
+def report(
+    config: ConfigPath = SETTINGS,
+    as_of: AsOf = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="by default var/report/DATE")] = None,
+) -> None:
+    """Lifecycle, value, satisfaction, segments, KPIs: one self-contained HTML, Markdown, and tidy Parquet."""
+    from serving import report as reporting
+
+    with _progress() as progress:
+        written = reporting.run(_config(config), _day(as_of), out, progress)
+    _say(written.lines)
+
+
+@app.command()
+def card(
+    customer_id: Annotated[str, typer.Argument(metavar="ID")],
+    config: ConfigPath = SETTINGS,
+    as_of: AsOf = None,
+) -> None:
+    """The one-page profile of a customer: facts, stage, value, satisfaction, reasons, next best action."""
+    from serving import card as profile
+
+    _say(profile.run(_config(config), customer_id, _day(as_of)).lines)
+
+
+@app.command()
 def erase(customer_id: Annotated[str, typer.Argument(metavar="ID")], config: ConfigPath = SETTINGS) -> None:
     """Remove a person everywhere: store, ledger (by pseudonym), exports, lists, back-tests; print a receipt."""
     from features import ingest as ingestion
@@ -463,7 +490,7 @@ def simulate(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="a folder that the demo may empty")] = Path("demo"),
-    customers: Annotated[int, typer.Option("--customers", min=1)] = 6_000,
+    customers: Annotated[int, typer.Option("--customers", min=1)] = DEMO_CUSTOMERS,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 7,
 ) -> None:
     """The whole road on a simulated shop: ingest, train, back-test, promote, score, and where to look."""

@@ -146,6 +146,14 @@ def features() -> str:
     return NOTE.format(source="the feature's docstring in features/families/") + catalogue.markdown()
 
 
+def coverage() -> str:
+    """What is covered, row by row; docs/coverage.py holds the page beside its table."""
+    sys.path.insert(0, str(DOCS))
+    import coverage as rows
+
+    return rows.page()
+
+
 PAGES = {"configuration.md": configuration, "tables.md": tables, "features.md": features, "commands.md": commands}
 
 

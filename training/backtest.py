@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from joblib import Parallel, cpu_count, delayed
 
 from features import snapshot
 from features.catalogue import fingerprint
@@ -241,18 +242,23 @@ class Job:
         self, cutoffs: Sequence[int], progress: Progress | None = None, prepared: Prepared | None = None
     ) -> list[pd.DataFrame]:
         """The rows of each cutoff, from its kept file where there is one. The others share what they read of the store
-        (or what was `prepared` for them), and each is kept as soon as it is there."""
+        (or what was `prepared` for them), and each is kept as soon as it is there. They are fitted side by side on the
+        machine's cores, which changes no result."""
         found = {cutoff: kept_rows(self.keep, self.key(cutoff)) if self.keep else None for cutoff in cutoffs}
         missing = [cutoff for cutoff, rows in found.items() if rows is None]
         if missing and prepared is None:
             prepared = forecaster.prepare_for(
                 self.store, missing, self.windows, self.settings, modules=self.modules, progress=progress
             )
-        for place, cutoff in enumerate(missing, 1):
+        cores = min(len(missing), cpu_count() // self.settings.threads)
+        if cores > 1:
+            each = Parallel(cores, return_as="generator")(delayed(self._made)(day, prepared, None) for day in missing)
+        else:
+            each = (self._made(day, prepared, progress) for day in missing if prepared is not None)
+        for place, (cutoff, rows) in enumerate(zip(missing, each, strict=True), 1):
             if progress:
-                progress(f"back-test {place} of {len(missing)}: {to_date(cutoff)}")
-            assert prepared is not None
-            found[cutoff] = self._made(cutoff, prepared, progress)
+                progress(f"back-tested {place} of {len(missing)}: {to_date(cutoff)}")
+            found[cutoff] = rows
         return [rows for rows in found.values() if rows is not None]
 
     def fit(self, cutoff: int, prepared: Prepared, progress: Progress | None) -> Forecaster:
