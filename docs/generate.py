@@ -154,7 +154,13 @@ def coverage() -> str:
     return rows.page()
 
 
-PAGES = {"configuration.md": configuration, "tables.md": tables, "features.md": features, "commands.md": commands}
+PAGES = {
+    "coverage.md": coverage,
+    "configuration.md": configuration,
+    "tables.md": tables,
+    "features.md": features,
+    "commands.md": commands,
+}
 
 
 def main(check: bool) -> int:
