@@ -25,7 +25,7 @@ from features.windows import to_date
 from models import bundle
 from models.forecaster import Forecaster, prepare_for
 from models.procedure import Procedure
-from models.samples import Prepared
+from models.samples import Prepared, not_enough
 from models.schedule import schedule
 from training import backtest, figures, monitor
 from training.backtest import BacktestResult
@@ -73,6 +73,9 @@ def run(config: Config, as_of: int | None = None, progress: Progress | None = No
     """
     store = HistoryStore(config.var / "history")
     as_of = store.last_day if as_of is None else as_of
+    procedure = Procedure.of(config.model)
+    if not schedule(as_of, store.first_day, config.span, procedure).recent:  # before any run is begun
+        raise not_enough(store.first_day, as_of, config.span, procedure)
     tracker = Tracker.of(config)
     with tracker.run("train", f"train {to_date(as_of)}") as tracked:
         backtest.log_inputs(tracked, config, store)
