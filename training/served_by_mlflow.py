@@ -25,7 +25,6 @@ class Forecasts(PythonModel):  # type: ignore[misc]
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """(history, as_of) rows -> forecasts in the columns of `tables.md`; `as_of` is an ISO date."""
         from features.store import HistoryStore
-
         from features.windows import to_day
 
         asked = zip(model_input["history"], model_input["as_of"], strict=True)
