@@ -162,7 +162,8 @@ _OWN_PATTERNS = tuple((re.compile(pattern), other, how) for pattern, other, how 
 _NO_USUAL = ("flag",)
 _UNREADABLE = ("count a day", "money a day", "share a day", "score")
 _ABSTRACT = re.compile(
-    r"fading_|centre_of_|burstiness|.*_(slope|variation|entropy|concentration|hazard)|mix_shift|btyd_"
+    r"fading_|centre_of_|burstiness|.*_(slope|variation|entropy|concentration|hazard|std)|mix_shift|btyd_"
+    r"|gap_(long|short|median)$|active_parts_|overdue_(ratio_median|z|against_typical)|gaps_outlasted|typical_gap"
 )
 """Units and features in which nobody thinks: told only where no other member of the idea has something to say."""
 
