@@ -56,6 +56,11 @@ class Champion:
     def windows(self) -> Windows:
         return self.forecaster.windows
 
+    @property
+    def rule(self) -> str | None:
+        """The rule that forecasts in the model's place; None where the model does, or the base rate."""
+        return self.forecaster.rule.name if self.forecaster.rule else None
+
     def forecast(self, store: HistoryStore, as_of: int, at: Any = "at risk") -> pd.DataFrame:
         """Everybody's forecast on a day."""
         if at == "at risk":

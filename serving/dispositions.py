@@ -111,7 +111,8 @@ def _check(
     if empty := [name for name in REQUIRED if not given[name]]:
         return empty[0], "", "is missing"
     if given["list_id"] not in lists:
-        return "list_id", given["list_id"], "no such list was published"
+        known = ", ".join(list(lists)[-3:]) or "nothing has been published"
+        return "list_id", given["list_id"], f"no such list was published; the latest are {known}"
     if given["what"] not in WHAT:
         return "what", given["what"], f"is none of {', '.join(WHAT)}"
     arm = _arm(ledger, given["list_id"], given["customer_id"], arms)

@@ -40,6 +40,7 @@ WINSOR = 0.99
 LOOKS = 4
 FAR = 1 << 20  # days that no log reaches: customer and day share one sorted number
 BOUND = 1.733  # O'Brien-Fleming, four looks, two-sided 10 % (Jennison and Turnbull 2000, table 2.3)
+FEWEST = 10  # customers in an arm below which a group is in the table, but not told in words
 SMALLEST = 0.02  # the effect on retention that is worth seeing; plans the number of rows
 TOUCHES = ("contacted", "offered", "refused")
 
@@ -97,15 +98,18 @@ class Effect:
     @property
     def lines(self) -> list[str]:
         """The verdict, the table in words, and what was left out, a line each."""
-        told = [_say_verdict(self.verdict), ""]
+        told, untold = [_say_verdict(self.verdict), ""], 0
         for (scope, group), part in self.table.groupby(["scope", "group"], sort=False):
-            if scope == "all" or part["difference"].notna().any():
+            few = int(part[["treated", "held_out"]].to_numpy().min()) < FEWEST
+            untold += few and scope != "all"
+            if scope == "all" or not few:
                 head = f"{scope}: {group}" if scope != "all" else "all lists"
                 told += [head, *map(_say_line, part.to_dict("records"))]
         apart = ", ".join(f"{count:,} {name}" for name, count in self.apart.items() if count)
         return [
             *told,
             "",
+            *([f"not told: {untold} groups with fewer than {FEWEST} closed rows in an arm"] if untold else []),
             f"held-out customers who were contacted all the same: {self.contaminated:,}",
             f"not in the comparison: {apart or 'nobody'}",
         ]

@@ -126,7 +126,14 @@ def _forecast(published: Published, row: pd.Series) -> list[Step]:
     p, spend = f"{row['churn_probability']:.1%}", f"{row['expected_spend']:,.2f}"
     low, high = f"{row['spend_lower']:,.2f}", f"{row['spend_upper']:,.2f}"
     days, bundle = published.summary["horizon"], row["bundle"]
-    skill = {"en": "", "zh-CN": ""} if row["skill"] else {"en": " No skill.", "zh-CN": "无预测能力。"}
+    skill = (
+        {"en": "", "zh-CN": ""}
+        if row["skill"]
+        else {
+            "en": " Not the model's: a simple rule or the base rate.",
+            "zh-CN": "非模型预测：出自简单规则或基础流失率。",
+        }
+    )
     return [
         Step(
             "forecast",

@@ -68,8 +68,9 @@ def _remember(published: Published, said: Mapping[str, Any]) -> None:
 
 
 def as_bytes(published: Published, name: str, kind: str, language: str = "en", *, bom: bool | None = None) -> bytes:
-    """One published list as the bytes of a file; the same list gives the same bytes."""
-    rows = published.rows(name)
+    """One published list as the bytes of a file; the same list gives the same bytes. Each row ends with the `list_id`
+    that its disposition must name."""
+    rows = published.rows(name).assign(list_id=published.list_id(name))
     if kind == "csv":
         return csv_bytes(rows, bom=language.startswith("zh") if bom is None else bom)
     writers: Mapping[str, Callable[[], bytes]] = {

@@ -26,7 +26,7 @@ from models import economics, plan
 from serving import actions, holdout, plainly
 from serving.actions import BARRED, Catalogue
 from serving.holdout import HELD_OUT
-from serving.words import LEFT, Word, both, suffix
+from serving.words import LEFT, RULES, TABLES, Word, both, say, suffix
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -77,6 +77,7 @@ class Inputs:
     bundle: str
     skill: bool
     has_amounts: bool = True
+    rule: str | None = None
 
 
 @dataclass(frozen=True)
@@ -778,19 +779,40 @@ def _says(
     inputs: Inputs, name: str, rows: pd.DataFrame, at_risk: pd.DataFrame, made: Planned | None
 ) -> list[dict[str, str]]:
     """Sentences that stand over a list."""
-    said = [] if inputs.skill else [both(Word.NO_SKILL)]
+    said = _says_whose(inputs)
     if not inputs.has_amounts:
         said.append(both(Word.NO_AMOUNTS))
     if name == EARLY_WARNING and len(at_risk):
         said.append(_says_at_risk(inputs, _at_risk_sums(at_risk)))
     if name == RETENTION:
         said.append(_says_plan(inputs, rows, at_risk, made))
-    off = inputs.catalogue.off(inputs.tables)
-    if off and name != WIN_BACK:
-        said.append(
-            both(Word.RULES_OFF, rules="; ".join(f"{rule} ({', '.join(lacks)})" for rule, lacks in off.items()))
-        )
+    if name != WIN_BACK:
+        said += _says_off(inputs)
+    elif rows.empty and len(inputs.lapsed):
+        said.append(both(Word.NOTHING_PAYS))
     return said + _says_barred(inputs, name, at_risk) + _says_share(inputs)
+
+
+def _says_whose(inputs: Inputs) -> list[dict[str, str]]:
+    """Where the forecasts are not the model's: the rule that made them, or that there is no skill at all."""
+    if inputs.skill:
+        return []
+    if inputs.rule is None:
+        return [both(Word.NO_SKILL)]
+    named = RULES.get(inputs.rule, dict.fromkeys(LANGUAGES, inputs.rule))
+    return [{language: say(Word.BY_RULE, language, rule=named[language]) for language in LANGUAGES}]
+
+
+def _says_off(inputs: Inputs) -> list[dict[str, str]]:
+    """How many kinds of suggestion are off, and the tables that would bring them; which they are is in the summary."""
+    off = inputs.catalogue.off(inputs.tables)
+    tables = [name for name in TABLES if any(name in lack.split(" or ") for lacks in off.values() for lack in lacks)]
+    joined = {"en": ", ".join(tables), "zh-CN": "、".join(TABLES[name] for name in tables)}
+    return (
+        [{language: say(Word.RULES_OFF, language, count=len(off), tables=joined[language]) for language in LANGUAGES}]
+        if off
+        else []
+    )
 
 
 def _says_at_risk(inputs: Inputs, sums: Mapping[str, Any]) -> dict[str, str]:

@@ -67,7 +67,7 @@ SIGNS: Mapping[str, Sign] = {
         "growth",
         _always(1.0),
         "raises",
-        {"en": "spend at {value:.0%} of the window before", "zh-CN": "消费为前一时段的{value:.0%}"},
+        {"en": "spend at {value:.0%} of the same time before", "zh-CN": "消费为前一时段的{value:.0%}"},
     ),
     "satisfaction": Sign(
         lambda p: 4.0 * (0.5 - p["satisfaction_score"].to_numpy(float)),

@@ -28,7 +28,7 @@ from serving.publish import FORECASTS, HELD, LEFT, Draft, Published
 
 Progress = Callable[[str], None] | None
 LIFE = "life"  # the stage scheme that lists print
-VERSION = 1  # of the lists' making: a change of the code that changes lists changes it
+VERSION = 2  # of the lists' making: a change of the code that changes lists changes it
 
 
 class Oracle(Protocol):
@@ -57,6 +57,7 @@ def run(config: Config, as_of: int | None = None, progress: Progress = None) -> 
             oracle=champion,
             bundle=champion.id,
             explain=lambda customers: champion.explain(day, customers),
+            rule=champion.rule,
             progress=progress,
         )
 
@@ -70,9 +71,11 @@ def publish_day(
     oracle: Oracle,
     bundle: str,
     explain: Explain,
+    rule: str | None = None,
     progress: Progress = None,
 ) -> Published:
-    """The lists of a day from an open store, ledger and forecaster."""
+    """The lists of a day from an open store, ledger and forecaster; `rule` names the rule that forecasts in the
+    model's place, where one does."""
     say = progress or (lambda _: None)
     catalogue = actions.load(config)
     digest = inputs_digest(config, store, ledger, as_of, bundle=bundle, catalogue=catalogue.digest)
@@ -100,6 +103,7 @@ def publish_day(
         bundle,
         skill,
         store.has_amounts,
+        rule,
     )
     say("planning")
     made = lists.make(inputs)

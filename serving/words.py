@@ -51,6 +51,26 @@ LEFT: Mapping[str, Mapping[str, str]] = {
 }
 
 
+RULES: Mapping[str, Mapping[str, str]] = {
+    "recency": {"en": "how long ago the last order was", "zh-CN": "距上次购买的天数"},
+    "own cadence": {"en": "the silence against the customer's own rhythm", "zh-CN": "未购天数与客户自身购买节奏之比"},
+    "RFM logistic": {"en": "how recently, how often and how much", "zh-CN": "最近购买、购买频率与消费金额"},
+    "BG/NBD + Gamma-Gamma": {"en": "how often and how recently", "zh-CN": "购买频率与最近购买时间"},
+}
+TABLES: Mapping[str, str] = {
+    "purchases": "购买",
+    "returns": "退货",
+    "complaints": "投诉",
+    "surveys": "满意度调查",
+    "events": "浏览行为",
+    "campaigns": "营销活动",
+    "costs": "成本",
+    "referrals": "推荐",
+    "customers": "客户资料",
+    "attitudes": "态度",
+}
+
+
 class Word(StrEnum):
     """Everything that is said about a list as a whole."""
 
@@ -62,6 +82,7 @@ class Word(StrEnum):
     EMPTY = "empty"
     MORE = "more"
     NO_SKILL = "no skill"
+    BY_RULE = "by rule"
     RULES_OFF = "rules off"
     NO_AMOUNTS = "no amounts"
     AT_RISK = "at risk"
@@ -99,9 +120,14 @@ SAID: Mapping[Word, Mapping[str, str]] = {
         "zh-CN": "无预测能力：在这份记录中，没有信息能比平均水平更好地判断谁会留下；"
         "此处概率接近基础流失率，排序对单个客户意义有限。",
     },
+    Word.BY_RULE: {
+        "en": "The probabilities come from a simple rule, {rule}: the model did no better when both were tested. The "
+        "reasons say what is unusual about a customer, not how the probability came about.",
+        "zh-CN": "概率来自一条简单规则（{rule}）：检验中模型并不优于它。原因说明客户有何异常，而非概率的由来。",
+    },
     Word.RULES_OFF: {
-        "en": "Rules that are off for want of a table: {rules}",
-        "zh-CN": "因缺少数据表而停用的规则：{rules}",
+        "en": "Kinds of suggestion that are off for want of a table: {count} (what would bring them: {tables}).",
+        "zh-CN": "因缺少数据表，有{count}类建议停用（可补充：{tables}）。",
     },
     Word.NO_AMOUNTS: {
         "en": "The log has no amounts: value is counted in lines, one unit each.",

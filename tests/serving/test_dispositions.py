@@ -42,7 +42,7 @@ def test_a_file_is_taken_once(listed: tuple[Shop, Published], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("column", "value", "why"),
     [
-        ("list_id", "retention-1999-01-01-1", "no such list"),
+        ("list_id", "retention-1999-01-01-1", "the latest are"),
         ("customer_id", "nobody", "not on this list"),
         ("customer_id", "", "missing"),
         ("at", "yesterday", "no date"),

@@ -249,3 +249,12 @@ def test_the_report_is_said_in_lines(listed: tuple[Shop, Published]) -> None:
     assert told[0].startswith("worked (look ")
     assert any(line.startswith("  retention") and "[+" in line for line in told)
     assert any("the top hundredth cut off" in line for line in told)
+
+
+def test_a_group_with_a_handful_in_an_arm_is_counted_and_not_told() -> None:
+    line = {"measure": "retention", "difference": 0.3, "low": -0.1, "high": 38.0, "total": 3.0, "treated": 15}
+    rows = pd.DataFrame([line | {"scope": "action", "group": "upsell", "held_out": 3}])
+    verdict = effect.Verdict("too early to tell", 0, 18, 100, 3.0, 0.1)
+    told = effect.Effect(rows, verdict, 0, {}, rows).lines
+    assert not any("upsell" in one for one in told)
+    assert "not told: 1 groups with fewer than 10 closed rows in an arm" in told

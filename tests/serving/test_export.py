@@ -177,3 +177,8 @@ def test_without_skill_every_list_says_so(shop: Shop) -> None:
         assert "No skill" in export.table(published, name, "en", width=300)
         assert "无预测能力" in export.table(published, name, "zh-CN", width=300)
         assert "No skill" in json.loads(export.as_bytes(published, name, "json"))["summary"]["says"][0]["en"]
+
+
+def test_every_exported_row_names_the_list_its_disposition_needs(published: Published) -> None:
+    rows = pd.read_csv(io.BytesIO(export.as_bytes(published, "retention", "csv")))
+    assert set(rows["list_id"]) == {published.list_id("retention")}
