@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from features.block import Block, EventTable, Ints, Words
 from features.errors import UsageError
 from features.mixes import Mix, each
+from features.rows import sorting
 from features.windows import Windows
 
 if TYPE_CHECKING:
@@ -67,21 +68,32 @@ class Events:
         """Sums of the measure over the rows before each position, rows + 1 of them."""
         return self.kept(("prefix", measure), lambda: np.concatenate(([0], np.cumsum(self.measures[measure]))))
 
-    def counted(self, edges: Ints, cells_before: Ints) -> Ints:
-        """Per grid cell (customer, cutoff) the position after the last event up to that cutoff's edge."""
+    def counted(self, edges: Ints) -> Ints:
+        """Per grid cell (customer, edge; one more ends each customer) the position after the last event up to it."""
+        if len(edges) == 1:
+            return self._counted(int(edges[0]))
         columns = np.searchsorted(edges, np.arange(self.first_day, int(self.day.max(initial=self.first_day)) + 1))
-        cell = cells_before + columns[self._day_offset]
+        cell = columns.take(self._day_offset)
+        cell += self.kept(("cells", len(edges)), lambda: self.who * (len(edges) + 1))
         return np.cumsum(np.bincount(cell, minlength=(len(self.starts) - 1) * (len(edges) + 1)))
+
+    def _counted(self, edge: int) -> Ints:
+        """The same for one edge: no cell to look for, the days up to it come first in each customer's."""
+        sofar = np.concatenate(([0], np.cumsum(self.day <= edge)))[self.starts]
+        return np.stack((self.starts[:-1] + np.diff(sofar), self.starts[1:]), axis=1).ravel()
 
     def spans(self, op: np.ufunc, measure: str) -> NDArray[np.int64]:
         """Row k holds op over 2**k rows from each position on (the sparse table of range queries)."""
 
         def make() -> NDArray[np.int64]:
-            rows, reach = [np.asarray(self.measures[measure], np.int64)], 1
-            while 2 * reach <= int(np.diff(self.starts).max(initial=0)):
-                rows.append(np.concatenate((op(rows[-1][:-reach], rows[-1][reach:]), rows[-1][-reach:])))
-                reach *= 2
-            return np.stack(rows)
+            longest = int(np.diff(self.starts).max(initial=0))
+            rows = np.empty((max(1, longest.bit_length()), len(self)), np.int64)
+            rows[0] = self.measures[measure]
+            for k in range(1, len(rows)):
+                reach = 1 << (k - 1)
+                op(rows[k - 1, :-reach], rows[k - 1, reach:], out=rows[k, :-reach])
+                rows[k, -reach:] = rows[k - 1, -reach:]
+            return rows
 
         return self.kept(("spans", op.__name__, measure), make)
 
@@ -91,8 +103,9 @@ class Events:
 
         def make() -> Ints:
             code = self.words[word].code
-            key = self.who * (int(code.max(initial=0)) + 2) + code + 1
-            order = np.argsort(key, kind="stable")
+            kinds = int(code.max(initial=0)) + 2
+            key = self.who * kinds + code + 1
+            order = sorting(key, kinds * len(self.starts))
             same = key[order][1:] == key[order][:-1]
             before = np.full(len(key), -1, np.int64)
             before[order[1:][same]] = order[:-1][same]
@@ -229,10 +242,8 @@ class History:
 
     def upto(self, before: int = 0, table: str = "purchases") -> Ints:
         """Per row, the position after the last event with day <= cutoff - before."""
-        events = self.events(table)
-        cells_before = events.kept(("cells", len(self.cutoffs)), lambda: events.who * (len(self.cutoffs) + 1))
         return self.kept(
-            ("upto", table, before), lambda: events.counted(self.cutoffs - before, cells_before)[self._cells]
+            ("upto", table, before), lambda: self.events(table).counted(self.cutoffs - before)[self._cells]
         )
 
     def start(self, table: str = "purchases") -> Ints:
@@ -398,13 +409,19 @@ class History:
         """`np.maximum`, `np.minimum` or `np.bitwise_or` of a measure over a window; NaN where the window is empty."""
         if not self.has(table, measure) or not len(self.events(table)):
             return self.nan
-        lo, hi = self.edges(last, 0, table)
-        spans = self.events(table).spans(op, measure)
-        power = np.frexp(np.maximum(hi - lo, 1))[1].astype(np.int64) - 1
-        flat, size = spans.ravel(), spans.shape[1]
-        head = flat[power * size + np.minimum(lo, size - 1)]
-        tail = flat[power * size + np.maximum(hi - (1 << power), 0)]
-        return self._recorded(np.where(hi > lo, op(head, tail), np.nan), table, last, 0)
+        events = self.events(table)
+
+        def f(lo: Ints, hi: Ints) -> Floats:
+            if int((hi - lo).sum()) <= 2 * len(events):  # few windows: to walk through them is cheaper than to prepare
+                return _reduced(op, np.asarray(events.measures[measure], np.int64), lo, hi)
+            spans = events.spans(op, measure)
+            power = np.frexp(np.maximum(hi - lo, 1))[1].astype(np.int64) - 1
+            flat, size = spans.ravel(), spans.shape[1]
+            head = flat[power * size + np.minimum(lo, size - 1)]
+            tail = flat[power * size + np.maximum(hi - (1 << power), 0)]
+            return np.where(hi > lo, op(head, tail), np.nan)
+
+        return self.once(f, [(last, 0)], table)
 
     def once(self, f: Callable[..., Any], spans: Sequence[Span], table: str = "purchases") -> Floats:
         """f(lo, hi, lo, hi ...) of the edges of windows, called with one entry per run of rows that share them all."""
@@ -556,6 +573,16 @@ def _ascending(cutoffs: Sequence[int] | Ints) -> Ints:
             "cutoffs must be distinct days in ascending order", got=str(days.tolist()), do="sort them and drop doubles"
         )
     return days
+
+
+def _reduced(op: np.ufunc, values: Ints, lo: Ints, hi: Ints) -> Floats:
+    """op over values[lo:hi] for each window, NaN where it is empty."""
+    found = np.full(len(lo), np.nan)
+    held = np.flatnonzero(hi > lo)
+    ends = np.stack((lo[held], hi[held]), axis=1).ravel()
+    if len(held):
+        found[held] = op.reduceat(np.append(values, 0), ends)[::2]
+    return found
 
 
 _FAR = 1 << 24

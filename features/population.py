@@ -155,16 +155,20 @@ def freeze(
     *,
     process: Mapping[str, float] | None = None,
     neighbours: bool = True,
+    read: Callable[[int, Sequence[str]], Block] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Population:
-    """The population tables of every cutoff, from one pass over the store."""
+    """The population tables of every cutoff, from one pass over the store.
+
+    `read` gives a bucket's tables as they are known on the last cutoff; by default the store does.
+    """
     cutoffs = np.unique(np.asarray(cutoffs, np.int64))
     days, groups = Days(), {kind: Groups(len(cutoffs)) for kind in KINDS} if neighbours else {}
     everybody = Groups(len(cutoffs))
     needed = ("purchases", *(kind.table for kind in KINDS.values() if neighbours))
     wanted = [name for name in store.tables if name in needed]
     for bucket in range(store.buckets):
-        block = store.block(bucket, wanted, int(cutoffs[-1]))
+        block = read(bucket, wanted) if read else store.block(bucket, wanted, int(cutoffs[-1]))
         days.add_block(block)
         for part in parts(block, max(1, PAIRS_A_PART // (len(cutoffs) * _rows_a_customer(block)))):
             _add_following(part, cutoffs, windows, everybody, groups)
@@ -285,9 +289,8 @@ def _add_following(
     """Add how a block's customers went on in the horizon that ended on each cutoff."""
     past, n = cutoffs - windows.horizon, len(block.customers)
     purchases = Events(block.tables["purchases"], n)
-    cells = purchases.who * (len(cutoffs) + 1)
     then, now, opened = (
-        purchases.counted(edges, cells).reshape(n, -1)[:, :-1] for edges in (past, cutoffs, past - windows.active)
+        purchases.counted(edges).reshape(n, -1)[:, :-1] for edges in (past, cutoffs, past - windows.active)
     )
     amount = purchases.prefix("amount")
     outcome = {"returned": (now > then).astype(np.int64), "spend": amount[now] - amount[then]}

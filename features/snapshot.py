@@ -8,7 +8,7 @@ its cutoff and the frozen population, so neither parts nor processes show in the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +31,8 @@ Progress = Callable[[str], None]
 
 ROWS_A_PART = 25_000
 """Rows that one History answers at once: its arrays then stay in cache, and NumPy's calls cost little against them."""
+ROWS_KEPT = 10_000_000
+"""Rows of the store, a gigabyte at most, that wait in memory between the population's reading and the features'."""
 
 
 class Store(Protocol):
@@ -113,6 +115,7 @@ def build(
         horizons=horizons,
         population=population,
         as_of=as_of,
+        keep=jobs == 1,
         progress=progress,
     )
     if jobs == 1:
@@ -154,6 +157,7 @@ def write(
         horizons=horizons,
         population=population,
         as_of=as_of,
+        keep=True,
         progress=progress,
     )
     out, rows, writer = Path(out), 0, None
@@ -203,6 +207,7 @@ class _Job:
     horizons: tuple[int, ...]
     population: Population | None
     as_of: int
+    kept: dict[int, Block] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -217,15 +222,18 @@ class _Job:
         horizons: Sequence[int],
         population: Population | None,
         as_of: int | None,
+        keep: bool,
         progress: Progress | None,
     ) -> _Job:
         chosen = select(store.tables) if features is None else tuple(features)
         days, last_day = np.unique(np.asarray(cutoffs, np.int64)), store.last_day if as_of is None else as_of
         if len(days) and days[-1] > last_day:
             raise UsageError("a cutoff lies after the last day that is known", got=str(days[-1]), allowed=str(last_day))
+        job = cls(store, days, windows, chosen, at, labels, tuple(horizons), population, last_day)
         if population is None and any(f.scope == "population" for f in chosen):
-            population = crowd.freeze(store, days, windows, progress=progress)
-        return cls(store, days, windows, chosen, at, labels, tuple(horizons), population, last_day)
+            read = job._keeping if keep and len(days) and days[-1] == last_day else None
+            job = replace(job, population=crowd.freeze(store, days, windows, read=read, progress=progress))
+        return job
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -233,11 +241,19 @@ class _Job:
 
     def run(self, bucket: int) -> Iterator[Snapshot]:
         """The rows of a bucket, part by part."""
-        block = self.store.block(bucket, self._tables(), self.as_of)
+        block = self.kept.pop(bucket, None) or self.store.block(bucket, self._tables(), self.as_of)
         for part in parts(block, max(1_000, ROWS_A_PART // len(self.cutoffs))):
             piece = self._answer(part)
             if len(piece):
                 yield piece
+
+    def _keeping(self, bucket: int, tables: Sequence[str]) -> Block:
+        """A bucket as the population reads it, kept for `run` while there is room: both know the same days."""
+        wanted = self._tables()
+        if _rows(self.kept) >= ROWS_KEPT or (wanted is not None and not set(tables) <= set(wanted)):
+            return self.store.block(bucket, tables, self.as_of)
+        block = self.kept[bucket] = self.store.block(bucket, wanted, self.as_of)
+        return Block(block.customers, {name: table for name, table in block.tables.items() if name in tables})
 
     def _tables(self) -> tuple[str, ...] | None:
         """The tables that the features and labels read; all of them where every customer known is asked for."""
@@ -262,6 +278,10 @@ class _Job:
             found = outcomes.compute(h, self.as_of, self.horizons) if self.labels else {}
             said = outcomes.words(h, self.as_of) if self.labels else {}
         return Snapshot(h.customer_id, h.cut, self.names, X, found, said)
+
+
+def _rows(blocks: Mapping[int, Block]) -> int:
+    return sum(len(table.day) for block in blocks.values() for table in block.tables.values())
 
 
 def _run(job: _Job, bucket: int) -> list[Snapshot]:

@@ -368,7 +368,8 @@ def weekend_share(h: History) -> Floats:
 
 def _weekday(h: History, weekday: int) -> str:
     """A measure that is 1 on a weekday, 0 being Monday: 1970-01-01 was a Thursday."""
-    return h.derive(f"weekday {weekday}", lambda m: (m["day"] + 3) % 7 == weekday)
+    which = h.derive("weekday", lambda m: (m["day"] + 3) % 7)
+    return h.derive(f"weekday {weekday}", lambda m: m[which] == weekday)
 
 
 @feature(
