@@ -222,6 +222,7 @@ class Job:
     modules: tuple[str, ...]
     schemes: Schemes
     keep: Path | None = None
+    cores: int | None = None  # cutoffs fitted at once; by default as many as the machine has cores for
 
     def key(self, cutoff: int) -> str:
         """Names the rows of a cutoff: the same inputs, the same name. Threads change nothing and are left out."""
@@ -250,7 +251,7 @@ class Job:
             prepared = forecaster.prepare_for(
                 self.store, missing, self.windows, self.settings, modules=self.modules, progress=progress
             )
-        cores = min(len(missing), cpu_count() // self.settings.threads)
+        cores = min(len(missing), self.cores or cpu_count() // self.settings.threads)
         if cores > 1:
             each = Parallel(cores, return_as="generator")(delayed(self._made)(day, prepared, None) for day in missing)
         else:
