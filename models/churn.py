@@ -54,14 +54,14 @@ def fit_members(view: View, names: tuple[str, ...], came: Outcomes, binned: Binn
     """From training rows, their outcomes, and their features as LightGBM's histograms."""
     plan = design.learn(view.X, view.one_time)
     Z = plan.matrix(view.X, view.one_time)
-    w, b = linear.fit(Z, came.gone, came.place, procedure.ridge)
+    w, b = linear.fit(Z, came.gone, came.place, procedure.ridge, came.weight)
     start = b[came.place]  # the forest begins at each snapshot's own level and learns only who differs from it
     forest = binned.grow(came.gone, start, objective="binary", trees=procedure.trees, bags=procedure.bags)
     return Members(
         names,
-        Linear(plan, tuple(map(float, w)), tuple(map(float, Z.mean(axis=0)))),
+        Linear(plan, tuple(map(float, w)), tuple(map(float, np.average(Z, axis=0, weights=came.weight)))),
         forest,
-        float(process_logit(view.none).mean()),
+        float(np.average(process_logit(view.none), weights=came.weight)),
     )
 
 
@@ -83,9 +83,14 @@ class Blend:
         return np.asarray((scores * np.array(self.weights)).sum(axis=1) + branch, np.float64)
 
 
-def prior_blend(procedure: Procedure, one_time_share: float) -> Blend:
-    """Before anything was back-tested."""
-    return Blend((procedure.linear, procedure.forest, procedure.process), 0.0, 0.0, one_time_share)
+def prior_blend(procedure: Procedure, one_time_share: float, events: float) -> Blend:
+    """Before anything was back-tested. `events`: training rows of the rarer outcome; the fewer there are, the more is
+    left to the purchase process. Horizons that overlap tell one outcome several times and count once."""
+    once = events * procedure.spacing
+    more = procedure.process_gain * procedure.events_half / (procedure.events_half + once)
+    rest = 1 - more / (procedure.linear + procedure.forest)
+    weights = (procedure.linear * rest, procedure.forest * rest, procedure.process + more)
+    return Blend(weights, 0.0, 0.0, one_time_share)
 
 
 def refit(blend: Blend, scores: Floats, y: Floats, one_time: NDArray[np.bool_], procedure: Procedure) -> Blend:

@@ -62,7 +62,8 @@ class Base:
     @classmethod
     def of(cls, came: Outcomes, procedure: Procedure) -> Base:
         age = came.cutoff - came.cutoff.max()
-        weight, money = np.exp2(age / procedure.base_half_life), np.exp2(age / procedure.money_half_life)
+        weight = came.weight * np.exp2(age / procedure.base_half_life)
+        money = came.weight * np.exp2(age / procedure.money_half_life)
         spend = came.spend[came.spend > 0]
         amounts = np.quantile(np.log(spend), procedure.quantiles) if len(spend) else np.zeros(len(procedure.quantiles))
         rate = (float((weight * came.gone).sum()) + 0.5) / (float(weight.sum()) + 1)
@@ -384,13 +385,13 @@ def _with_backtest(prepared: Prepared, stage: Stage, as_of: int) -> tuple[Models
     """The stage's models with what its rehearsal one horizon earlier teaches."""
     p, H = prepared.procedure, prepared.windows.horizon
     notes: list[str] = []
-    blend = prior_blend(p, float(stage.view.one_time.mean()))
+    blend = prior_blend(p, float(stage.view.one_time.mean()), stage.came.events)
     rehearsal = held_back(prepared, as_of - H)
     nominal = p.coverage
     if rehearsal is not None:
         earlier, view, came = rehearsal
         scores = earlier.members.scores(view)
-        base = prior_blend(p, blend.one_time_share)
+        base = prior_blend(p, blend.one_time_share, earlier.came.events)
         skill = judge(base.unlevelled(scores, view.one_time), came.gone, "one horizon earlier", p)
         refitted = refit(blend, scores, came.gone, view.one_time, p)
         before = _models(earlier, refitted, prepared, p.coverage)
@@ -422,7 +423,7 @@ def _cross_judged(prepared: Prepared, stage: Stage) -> Skill:
         if min(mine.sum(), rest.sum()) < p.least_customers // 2 or len(np.unique(came.gone[rest])) < 2:
             return Skill(False, 0.0, 0.0, 0.0, len(fold), "too few customers to hold some back")
         inner, outer = view.take(rest), view.take(mine)
-        members = fit_members(inner, stage.members.names, came.take(rest), Binned(inner.X, p), p)
-        base = prior_blend(p, float(view.one_time.mean()))
+        members = fit_members(inner, stage.members.names, came.take(rest), Binned(inner.X, p, came.weight[rest]), p)
+        base = prior_blend(p, float(view.one_time.mean()), came.events / 2)
         score[mine] = base.unlevelled(members.scores(outer), outer.one_time)
-    return judge(score, came.gone, "held out by customer", p)
+    return judge(score, came.gone, "held out by customer", p, came.weight)

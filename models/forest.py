@@ -50,9 +50,10 @@ class Forest:
 class Binned:
     """A feature matrix as LightGBM's histograms, made once and shared by every forest grown on it."""
 
-    def __init__(self, X: NDArray[np.float32], procedure: Procedure) -> None:
+    def __init__(self, X: NDArray[np.float32], procedure: Procedure, weight: Floats | None = None) -> None:
+        """`weight`: the customers each row stands for."""
         self.procedure, self.rows = procedure, len(X)
-        self._data = lgb.Dataset(X, params=self._params({}), free_raw_data=True).construct()
+        self._data = lgb.Dataset(X, weight=weight, params=self._params({}), free_raw_data=True).construct()
 
     def grow(
         self,

@@ -53,7 +53,7 @@ def fit_lapsed(prepared: Prepared, day: int) -> Lapsed | None:
     came, process = Outcomes.of(rows), process_at(prepared, day)
     names = usable(rows)
     view = View.of(rows, names, process, prepared.windows.horizon)
-    blend = prior_blend(p, float(view.one_time.mean()))
+    blend = prior_blend(p, float(view.one_time.mean()), came.events)
     rate = (float(came.gone.sum()) + 0.5) / (len(came.gone) + 1)
     bought = came.spend > 0
     ratio = came.spend[bought] / view.ticket[bought] if bought.any() else np.ones(1)

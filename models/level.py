@@ -104,22 +104,26 @@ def _ratio(market: Market, series: NDArray[np.int64], day: int, horizon: int, as
     return float(np.log(after / before))
 
 
-def day_intercepts(score: Floats, y: Floats, day: NDArray[np.int64]) -> dict[int, float]:
+def day_intercepts(score: Floats, y: Floats, day: NDArray[np.int64], weight: Floats | None = None) -> dict[int, float]:
     """Per training day the intercept that makes the mean of expit(score + intercept) the share of ones, with half a
     one and half a zero added so that it is finite."""
-    return {int(d): intercept(score[day == d], y[day == d]) for d in np.unique(day)}
+    each = np.ones(len(y)) if weight is None else weight
+    return {int(d): intercept(score[day == d], y[day == d], each[day == d]) for d in np.unique(day)}
 
 
-def intercept(score: Floats, y: Floats) -> float:
-    """The shift of some logits that matches the mean (with half a one and half a zero added). Newton with bisection."""
-    wanted = (float(y.sum()) + 0.5) / (len(y) + 1)
+def intercept(score: Floats, y: Floats, weight: Floats | None = None) -> float:
+    """The shift of some logits that matches the mean (with half a one and half a zero added). Newton with bisection.
+    `weight`: the customers each row stands for."""
+    each = np.ones(len(y)) if weight is None else weight
+    total = float(each.sum())
+    wanted = (float((each * y).sum()) + 0.5) / (total + 1)
     lo, hi = -40.0, 40.0
-    b = float(np.log(wanted / (1 - wanted)) - np.average(score))
+    b = float(np.log(wanted / (1 - wanted)) - np.average(score, weights=each))
     for _ in range(200):
         p = 1 / (1 + np.exp(-np.clip(score + b, -500, 500)))
-        miss = wanted - float(p.mean())
+        miss = wanted - float((each * p).sum()) / total
         lo, hi = (b, hi) if miss > 0 else (lo, b)
-        step = miss / max(float((p * (1 - p)).mean()), 1e-12)
+        step = miss / max(float((each * p * (1 - p)).sum()) / total, 1e-12)
         nxt = b + step
         b, before = (nxt if lo < nxt < hi else (lo + hi) / 2), b
         if abs(b - before) < 1e-12:

@@ -44,26 +44,30 @@ class Linear:
         return float((np.array(self.usual) * np.array(self.coefficients)).sum())
 
 
-def fit(Z: Floats, y: Floats, day: NDArray[np.int64], ridge: float) -> tuple[Floats, Floats]:
+def fit(
+    Z: Floats, y: Floats, day: NDArray[np.int64], ridge: float, weight: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Coefficients and one intercept per day 0..D-1, by Newton's method on the penalised likelihood.
 
-    `Z` (n, m), `y` 0 or 1, `day` the snapshot's place. The intercepts carry a trace of prior too (half a churner and
-    half a stayer), which keeps them finite where a snapshot has only one kind.
+    `Z` (n, m), `y` 0 or 1, `day` the snapshot's place, `weight` the customers a row stands for (1 each). The intercepts
+    carry a trace of prior too (half a churner and half a stayer), which keeps them finite where a snapshot has only one
+    kind.
     """
     days, m = int(day.max()) + 1, Z.shape[1]
-    count = np.bincount(day, minlength=days)
-    share = (np.bincount(day, weights=y, minlength=days) + 0.5) / (count + 1)
+    each = np.ones(len(y)) if weight is None else weight
+    count = np.bincount(day, weights=each, minlength=days)
+    share = (np.bincount(day, weights=each * y, minlength=days) + 0.5) / (count + 1)
     start = np.log(share / (1 - share))
     w, b = np.zeros(m), start.copy()
-    now = _objective(Z, y, day, w, b, ridge=ridge)
+    now = _objective(Z, y, day, w, b, ridge=ridge, each=each)
     for _ in range(50):
         p = expit((Z * w).sum(axis=1) + b[day])
-        weight, error = p * (1 - p), y - p
+        information, error = each * p * (1 - p), each * (y - p)
         slope = np.r_[(Z * error[:, None]).sum(axis=0) - ridge * w, np.bincount(day, error, days) + 0.5 - expit(b)]
-        step = np.linalg.solve(_information(Z, weight, day, b, ridge), slope)
+        step = np.linalg.solve(_information(Z, information, day, b, ridge), slope)
         for halvings in range(30):  # far from the maximum a whole Newton step may overshoot
             part = step * 0.5**halvings
-            then = _objective(Z, y, day, w + part[:m], b + part[m:], ridge=ridge)
+            then = _objective(Z, y, day, w + part[:m], b + part[m:], ridge=ridge, each=each)
             if then >= now:
                 break
         else:
@@ -74,10 +78,12 @@ def fit(Z: Floats, y: Floats, day: NDArray[np.int64], ridge: float) -> tuple[Flo
     return w, b
 
 
-def _objective(Z: Floats, y: Floats, day: NDArray[np.int64], w: Floats, b: Floats, *, ridge: float) -> float:
+def _objective(
+    Z: Floats, y: Floats, day: NDArray[np.int64], w: Floats, b: Floats, *, ridge: float, each: Floats
+) -> float:
     """The penalised log-likelihood."""
     score = (Z * w).sum(axis=1) + b[day]
-    likelihood = float((y * score - np.logaddexp(0.0, score)).sum())
+    likelihood = float((each * (y * score - np.logaddexp(0.0, score))).sum())
     return likelihood - 0.5 * ridge * float((w * w).sum()) + float((0.5 * b - np.logaddexp(0.0, b)).sum())
 
 

@@ -22,18 +22,23 @@ class Procedure:
     enough_rows: int = 20_000  # no further back than it takes to have so many rows ...
     least_snapshots: int = 4  # ... but so many snapshots, to see the level move
     rows: int = 24_000  # more rows bought nothing; the largest snapshots are thinned first
+    rare_share: float = 1 / 12  # ... where so many are of the rarer outcome: else more are read and all of those kept
+    most_rows: int = 240_000  # ... but so many are read at the most: memory
     years_back: int = 1  # snapshots of the same season, so many years back
     season_shift: float = 1 / 6  # of H: the same season is taken a little early, in time and a little late
-    rehearsal_rows: int = 20_000  # customers the back-test inside a fit is judged on: where few return it takes many
+    rehearsal_rows: int = 20_000  # customers the back-test inside a fit is judged on ...
+    most_rehearsal_rows: int = 60_000  # ... and where few return, which takes many to tell
     lapsed_rows: int = 12_000  # the same for customers who are lapsed: a plainer model
     least_history: int = 60  # a snapshot needs min(this, H/2) days of log before it
     least_customers: int = 40  # rows of training below which nothing is fitted at all
     least_events: int = 10  # churners and stayers each
 
     # -- churn
-    linear: float = 0.4  # weight of the ridge logistic regression in the blend
+    linear: float = 0.4  # weight of the ridge logistic regression in the blend, where much is known
     forest: float = 0.4  # weight of LightGBM
-    process: float = 0.2  # weight of Pareto/NBD: it decides alone when little else is known
+    process: float = 0.2  # weight of Pareto/NBD, whose four parameters need few customers ...
+    process_gain: float = 0.3  # ... so the fewer there are the more it gets, at the cost of the others: up to so much
+    events_half: float = 600.0  # events (of the rarer outcome, overlapping horizons counted once) at which half of it
     weight_spread: float = 0.1  # prior standard deviation of a weight about the three above
     branch_spread: float = 0.15  # prior standard deviation of the one-time buyers' own offset on the logit
     ridge: float = 60.0  # prior precision of a standardised coefficient
@@ -56,6 +61,7 @@ class Procedure:
 
     # -- skill
     base_half_life: float = 180.0  # of the base rate where there is no skill: one snapshot alone is a noisy witness
+    boldness: float = 0.5  # the logits are judged so much shrunk: how bold to be is learned after, from the same days
     skill_t: float = 2.0  # the gain in log loss over the base rate must be so many standard errors ...
     skill_gain: float = 0.005  # ... and so large a share of the base rate's log loss
 

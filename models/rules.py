@@ -174,7 +174,7 @@ def _calibrated(
     p = prepared.procedure
     Z = SCORES[name](c, process)
     centre = Z.mean(axis=0)
-    slopes = linear.fit(Z - centre, came.gone, came.place, 1.0)[0] if Z.shape[1] else np.zeros(0)
+    slopes = linear.fit(Z - centre, came.gone, came.place, 1.0, came.weight)[0] if Z.shape[1] else np.zeros(0)
     score = (Z * slopes).sum(axis=1)
     told: dict[str, Any] = {
         "active": prepared.windows.active,
@@ -182,9 +182,9 @@ def _calibrated(
         "index": 0.0,
         "procedure": p,
     }
-    days = day_intercepts(score, came.gone, came.cutoff)
+    days = day_intercepts(score, came.gone, came.cutoff, came.weight)
     found = level(plan, days, half_life=p.half_life, **told).recent
     gone = np.asarray(expit(score + np.array([days[int(d)] for d in came.days])[came.place]), np.float64)
-    money = day_levels(_amount(name, c, process, gone), came.spend, came.cutoff)
+    money = day_levels(_amount(name, c, process, gone), came.spend, came.cutoff, came.weight)
     scale = level(plan, money, half_life=p.money_half_life, **told).recent if money else 0.0
     return Rule(name, plan.as_of, prepared.windows, process, tuple(map(float, slopes)), found, scale)

@@ -10,7 +10,7 @@ closed by c, so preparing for later cutoffs too changes nothing in an earlier on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,7 +55,8 @@ class Prepared:
 
     `rows`: customers at risk at every training day, thinned, ordered by day and customer. `lapsed`: the same of
     customers who are not at risk. `seen`: (x, t_x, T, mean repeat amount) of everybody on the days a purchase process
-    is fitted. `plans`: training days by cutoff. `kept`: work that several fits share, by (name, day).
+    is fitted. `plans`: training days by cutoff; `budgets`: rows at risk to read for it.
+    `kept`: work that several fits share, by (name, day).
     """
 
     windows: Windows
@@ -65,6 +66,7 @@ class Prepared:
     scale: float
     features: tuple[Feature, ...]
     plans: dict[int, Schedule]
+    budgets: dict[int, int]
     rows: Snapshot
     lapsed: Snapshot
     seen: Snapshot
@@ -76,9 +78,16 @@ class Prepared:
         return rows.take(np.isin(rows.cutoff, np.asarray(days, np.int64)))
 
     def training(self, plan: Schedule, *, lapsed: bool = False) -> Snapshot:
-        """The rows to learn from under a plan: no more than the procedure wants, whatever else was prepared."""
-        most = self.procedure.lapsed_rows if lapsed else self.procedure.rows
-        return thinned(self.at(plan.days, lapsed=lapsed), most)
+        """The rows to learn from under a plan: no more than the procedure wants, whatever else was prepared. Label
+        `weight`: the customers that a row stands for."""
+        rows = self.at(plan.days, lapsed=lapsed)
+        if lapsed:
+            return thinned(rows, self.procedure.lapsed_rows)
+        return balanced(thinned(rows, self.budgets[plan.as_of]), self.procedure.rows)
+
+    def rehearsal(self, as_of: int) -> int:
+        """Customers on whom a fit at `as_of` is back-tested."""
+        return rehearsal(self.budgets[as_of], self.procedure)
 
     def share(self, name: str, day: int, make: Callable[[], Any]) -> Any:
         """`make()`, worked out once for all fits."""
@@ -114,16 +123,20 @@ def prepare(
     every = sorted({*asked, *(c - H for c in asked)})
     plans = {c: schedule(c, first, windows, procedure) for c in every}
     days = sorted({day for plan in plans.values() for day in plan.days})
-    at_risk, lapsed = _counts(store, days, windows, every[-1])
-    plans = {c: enough(plan, at_risk, procedure) for c, plan in plans.items()}
+    at_risk, back, lapsed = _counts(store, days, windows, every[-1])
+    budgets = {c: budget(plan.days, at_risk, back, procedure) for c, plan in plans.items()}
+    plans = {
+        c: enough(plan, at_risk, procedure.enough_rows * budgets[c] // procedure.rows, procedure)
+        for c, plan in plans.items()
+    }
     days = sorted({day for plan in plans.values() for day in plan.days})
     people = crowd.freeze(store, days, windows) if any(f.scope == "population" for f in features) else None
 
-    def rows(at: At, counts: dict[int, int], most: int, rehearsal: int) -> Snapshot:
+    def rows(at: At, counts: dict[int, int], most: dict[int, int], rehearsed: dict[int, int]) -> Snapshot:
         """Customers are drawn first, so that a large shop's snapshots are never built whole; rows then."""
         keep = {d: int(n) for d, n in zip(days, _most(plans, days, counts, most), strict=True)}
-        for day in {c - H for c in asked} & set(keep):
-            keep[day] = max(keep[day], min(counts[day], rehearsal))
+        for day in set(rehearsed) & set(keep):
+            keep[day] = max(keep[day], min(counts[day], rehearsed[day]))
         share = max((keep[d] / counts[d] for d in days if counts[d]), default=1.0)
         drawn = Drawn(store, min(1.0, 1.2 * share)) if share < 0.5 else store
         built = snapshot.build(
@@ -144,8 +157,9 @@ def prepare(
         float(10**store.exponent),
         tuple(features),
         plans,
-        rows("at risk", at_risk, procedure.rows, procedure.rehearsal_rows),
-        rows("lapsed", lapsed, procedure.lapsed_rows, 0),
+        budgets,
+        rows("at risk", at_risk, budgets, {c - H: rehearsal(budgets[c], procedure) for c in asked}),
+        rows("lapsed", lapsed, dict.fromkeys(every, procedure.lapsed_rows), {}),
         seen,
     )
 
@@ -196,39 +210,82 @@ def _fractions(hashes: NDArray[np.uint64]) -> NDArray[np.float64]:
     return (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def _counts(store: Store, days: Sequence[int], windows: Windows, as_of: int) -> tuple[dict[int, int], dict[int, int]]:
-    """Customers at risk and lapsed on each day, from one pass over the purchases."""
-    found = np.zeros((2, len(days)), np.int64)
+def _counts(store: Store, days: Sequence[int], windows: Windows, as_of: int) -> tuple[dict[int, int], ...]:
+    """Customers at risk on each day, those of them who bought in the horizon, and customers lapsed, from one pass over
+    the purchases."""
+    found = np.zeros((3, len(days)), np.int64)
     for bucket in range(store.buckets):
         block = store.block(bucket, ("purchases",), as_of)
         for part in parts(block, max(1_000, snapshot.ROWS_A_PART // max(len(days), 1))):
             h = History(part, days, windows, at="seen")
             silent = h.days_since() >= windows.active
-            found += [np.bincount(h.column[silent == s], minlength=len(days)) for s in (False, True)]
-    at_risk, lapsed = ({d: int(n) for d, n in zip(days, row, strict=True)} for row in found)
-    return at_risk, lapsed
+            back = ~silent & (h.later(windows.horizon).count(windows.horizon) > 0)
+            found += [np.bincount(h.column[which], minlength=len(days)) for which in (~silent, back, silent)]
+    return tuple({d: int(n) for d, n in zip(days, row, strict=True)} for row in found)
 
 
-def _most(plans: dict[int, Schedule], days: Sequence[int], counts: dict[int, int], rows: int) -> Ints:
+def budget(days: Sequence[int], at_risk: dict[int, int], back: dict[int, int], procedure: Procedure) -> int:
+    """Rows to read for training on these days: what the procedure says, and more where it would hold too few of the
+    rarer outcome."""
+    rows = sum(at_risk[d] for d in days)
+    came = sum(back[d] for d in days)
+    rare = min(came, rows - came)
+    wanted = round(procedure.rare_share * procedure.rows * rows / rare) if rare else procedure.rows
+    return max(procedure.rows, min(wanted, procedure.most_rows))
+
+
+def rehearsal(rows: int, procedure: Procedure) -> int:
+    """Customers to judge skill on where training reads so many rows."""
+    return min(procedure.rehearsal_rows * rows // procedure.rows, procedure.most_rehearsal_rows)
+
+
+def balanced(rows: Snapshot, most: int) -> Snapshot:
+    """At most so many rows (and at least half of them of the commoner outcome): all of the rarer outcome, of the
+    commoner a share of each day, chosen by the order of the hash, that stands for the rest (label `weight`).
+
+    Where ten rows of the common outcome stand beside one of the rare, more of them tell next to nothing.
+    """
+    weight = np.ones(len(rows))
+    if len(rows) > most:
+        gone = rows.labels["purchase_days"] == 0
+        common = gone if 2 * gone.sum() >= len(rows) else ~gone
+        share = max(most - int((~common).sum()), most // 2) / max(int(common.sum()), 1)
+        days, counts = np.unique(rows.cutoff[common], return_counts=True)
+        keep = {int(d): max(1, round(n * share)) for d, n in zip(days, counts, strict=True)}
+        some = _order(rows.customer_id[common], rows.cutoff[common], keep)
+        left = np.flatnonzero(common)[some]
+        weight[left] = [counts[k] / keep[int(days[k])] for k in np.searchsorted(days, rows.cutoff[left])]
+        chosen = np.sort(np.r_[np.flatnonzero(~common), left])
+        rows, weight = rows.take(chosen), weight[chosen]
+    return replace(rows, labels={**rows.labels, "weight": weight})
+
+
+def _most(plans: dict[int, Schedule], days: Sequence[int], counts: dict[int, int], rows: dict[int, int]) -> Ints:
     """Rows to keep of each day: what the cutoff that needs most of it needs."""
     need = dict.fromkeys(days, 0)
-    for plan in plans.values():
-        for day, n in zip(plan.days, shares((counts[d] for d in plan.days), rows), strict=True):
+    for c, plan in plans.items():
+        for day, n in zip(plan.days, shares((counts[d] for d in plan.days), rows[c]), strict=True):
             need[day] = max(need[day], int(n))
     return np.array([need[day] for day in days], np.int64)
 
 
 def _ordered(built: Snapshot, keep: dict[int, int]) -> Snapshot:
     """By day and customer; of each day the `keep` rows that the hash puts first."""
-    lot = mix(hash_ids(list(built.customer_id)) ^ built.cutoff.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    order = np.lexsort((lot, built.cutoff))
-    cut = built.cutoff[order]
-    opens = np.searchsorted(cut, cut)  # where each row's day begins
-    allowed = np.array([keep[int(day)] for day in cut], np.int64)
-    order = order[np.arange(len(order)) - opens < allowed]
+    order = _order(built.customer_id, built.cutoff, keep)
     by_customer = np.argsort(built.customer_id[order].astype(str), kind="stable")
     order = order[by_customer]
     return built.take(order[np.argsort(built.cutoff[order], kind="stable")])
+
+
+def _order(customer_id: NDArray[Any], cutoff: Ints, keep: dict[int, int]) -> Ints:
+    """Places of the rows that the hash puts first, `keep` of each day."""
+    lot = mix(hash_ids(list(customer_id)) ^ cutoff.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    order = np.lexsort((lot, cutoff))
+    cut = cutoff[order]
+    opens = np.searchsorted(cut, cut)  # where each row's day begins
+    days, place = np.unique(cut, return_inverse=True)
+    allowed = np.array([keep[int(day)] for day in days], np.int64)[place]
+    return order[np.arange(len(order)) - opens < allowed]
 
 
 def thinned(rows: Snapshot, most: int) -> Snapshot:

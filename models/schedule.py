@@ -50,13 +50,13 @@ def _within(days: Iterable[int], earliest: int, latest: int) -> tuple[int, ...]:
     return tuple(sorted({day for day in days if earliest <= day <= latest}))
 
 
-def enough(plan: Schedule, at_risk: dict[int, int], procedure: Procedure) -> Schedule:
-    """The same without the recent days that lie further back than `enough_rows` asks for. `at_risk` counts the rows of
-    each day."""
+def enough(plan: Schedule, at_risk: dict[int, int], wanted: int, procedure: Procedure) -> Schedule:
+    """The same without the recent days that lie further back than it takes to have so many rows. `at_risk` counts the
+    rows of each day."""
     kept: list[int] = []
     rows = 0
     for day in sorted(plan.recent, reverse=True):
-        if rows >= procedure.enough_rows and len(kept) >= procedure.least_snapshots:
+        if rows >= wanted and len(kept) >= procedure.least_snapshots:
             break
         kept.append(day)
         rows += at_risk.get(day, 0)

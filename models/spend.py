@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.forest import Binned, Forest
 from models.procedure import Procedure
-from models.view import View
+from models.view import Outcomes, View
 
 Floats = NDArray[np.float64]
 
@@ -50,21 +50,21 @@ class SpendModels:
 def fit_spend(
     view: View,
     spend: Floats,
-    day: NDArray[np.int64],
+    came: Outcomes,
     buys: Floats,
     *,
     binned: Binned,
     buyers: Binned,
     procedure: Procedure,
 ) -> SpendModels:
-    """From training rows: winsorised spend, the place of each row's snapshot, and the churn model's 1 - p at that
-    snapshot's level. `buyers` holds the features of the rows with spend alone."""
-    bought = spend > 0
+    """From training rows: winsorised spend, what else came, and the churn model's 1 - p at the snapshot's level.
+    `buyers` holds the features of the rows with spend alone."""
+    bought, day, weight = spend > 0, came.place, came.weight
     ratio = spend[bought] / view.ticket[bought]
-    start = float(np.log(ratio.mean()))
+    start = float(np.log(np.average(ratio, weights=weight[bought])))
     amount = buyers.grow(ratio, np.full(len(ratio), start), objective="gamma", trees=procedure.trees)
-    scale = float(spend.mean())
-    daily = np.bincount(day, spend, int(day.max()) + 1) / np.bincount(day, minlength=int(day.max()) + 1)
+    scale = float(np.average(spend, weights=weight))
+    daily = np.bincount(day, weight * spend) / np.bincount(day, weight)
     level = np.log(np.maximum(daily / scale, 1e-3))
     whole = binned.grow(
         spend / scale,
@@ -75,15 +75,18 @@ def fit_spend(
     )
     mix = (procedure.hurdle, procedure.tweedie, procedure.process_money)
     models = SpendModels(amount, start, whole, scale, (1.0, 1.0, 1.0), mix)
-    a, b, c = (max(float(way.mean()), 1e-12) for way in models.ways(view, buys))
+    a, b, c = (max(float(np.average(way, weights=weight)), 1e-12) for way in models.ways(view, buys))
     return replace(models, norms=(a, b, c))
 
 
-def day_levels(predicted: Floats, spend: Floats, day: NDArray[np.int64]) -> dict[int, float]:
+def day_levels(
+    predicted: Floats, spend: Floats, day: NDArray[np.int64], weight: Floats | None = None
+) -> dict[int, float]:
     """log of actual over predicted per training day; days on which nobody bought are left out."""
+    each = np.ones(len(spend)) if weight is None else weight
     out = {}
     for d in np.unique(day):
         rows = day == d
         if spend[rows].sum() > 0:
-            out[int(d)] = float(np.log(spend[rows].sum() / predicted[rows].sum()))
+            out[int(d)] = float(np.log((each * spend)[rows].sum() / (each * predicted)[rows].sum()))
     return out

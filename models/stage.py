@@ -61,12 +61,12 @@ class Stage:
         p, H, market = prepared.procedure, prepared.windows.horizon, prepared.market
         came, view, cut = self.came, self.view, np.minimum(self.came.spend, self.cap)
         base = blend.unlevelled(self.scores, view.one_time)
-        gone = day_intercepts(base, came.gone, came.cutoff)
+        gone = day_intercepts(base, came.gone, came.cutoff, came.weight)
         buys = 1 - expit(base + np.array([gone[int(day)] for day in came.days])[came.place])
         raw = self.spend.unlevelled(view, buys)
-        money = day_levels(raw, cut, came.cutoff)
+        money = day_levels(raw, cut, came.cutoff, came.weight)
         bought = cut > 0
-        amount = day_levels(self.spend.if_buying(view)[bought], cut[bought], came.cutoff[bought])
+        amount = day_levels(self.spend.if_buying(view)[bought], cut[bought], came.cutoff[bought], came.weight[bought])
         moved = seasonal_index(market, market.visits, self.plan, horizon=H, half_life=p.half_life, procedure=p)
         money_moved = seasonal_index(
             market, market.spend, self.plan, horizon=H, half_life=p.money_half_life, procedure=p
@@ -75,7 +75,7 @@ class Stage:
             self._level(gone, p.half_life, -moved, prepared),
             self._level(money, p.money_half_life, money_moved, prepared),
             self._level(amount, p.money_half_life, 0.0, prepared),
-            float(np.log(came.spend.sum() / cut.sum())),
+            float(np.log((came.weight * came.spend).sum() / (came.weight * cut).sum())),
             float(np.mean(list(money.values()))),
         )
 
@@ -114,17 +114,17 @@ def _fit(prepared: Prepared, day: int) -> Stage | None:
     came, process = Outcomes.of(rows), process_at(prepared, day)
     names = usable(rows)
     view = View.of(rows, names, process, prepared.windows.horizon)
-    binned = Binned(view.X, p)
+    binned = Binned(view.X, p, came.weight)
     members = fit_members(view, names, came, binned, p)
     scores = members.scores(view)
-    base = prior_blend(p, float(view.one_time.mean())).unlevelled(scores, view.one_time)
-    gone = day_intercepts(base, came.gone, came.cutoff)
+    base = prior_blend(p, float(view.one_time.mean()), came.events).unlevelled(scores, view.one_time)
+    gone = day_intercepts(base, came.gone, came.cutoff, came.weight)
     buys = 1 - expit(base + np.array([gone[int(d)] for d in came.days])[came.place])
     bought = came.spend > 0
     cap = float(np.quantile(came.spend[bought], p.winsor))
     cut = np.minimum(came.spend, cap)
-    buyers = Binned(np.asfortranarray(view.X[bought]), p)
-    spend = fit_spend(view, cut, came.place, buys, binned=binned, buyers=buyers, procedure=p)
+    buyers = Binned(np.asfortranarray(view.X[bought]), p, came.weight[bought])
+    spend = fit_spend(view, cut, came, buys, binned=binned, buyers=buyers, procedure=p)
     amounts = fit_amounts(came.spend[bought] / view.ticket[bought], buyers, p)
     return Stage(plan, process, members, spend, amounts, view, came, scores, cap)
 
@@ -150,7 +150,7 @@ def held_back(prepared: Prepared, day: int) -> tuple[Stage, View, Outcomes] | No
     stage = stage_at(prepared, day) if day in prepared.plans and prepared.plans[day].recent else None
     if stage is None:
         return None
-    rows = thinned(prepared.at([day]), prepared.procedure.rehearsal_rows)
+    rows = thinned(prepared.at([day]), prepared.rehearsal(day + prepared.windows.horizon))
     if not len(rows):
         return None
     view = View.of(rows, stage.members.names, stage.process, prepared.windows.horizon)

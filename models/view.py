@@ -49,16 +49,19 @@ class View:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What came, one entry a row: gone (1: no purchase in the horizon), spend, and the day of the snapshot."""
+    """What came, one entry a row: gone (1: no purchase in the horizon), spend, the day of the snapshot, and how many
+    customers the row stands for (`Prepared.training` keeps all rows of a rare outcome and some of the common one)."""
 
     gone: Floats
     spend: Floats
     cutoff: NDArray[np.int64]
+    weight: Floats
 
     @classmethod
     def of(cls, rows: Snapshot) -> Outcomes:
         spend = rows.labels["spend"]
-        return cls((rows.labels["purchase_days"] == 0).astype(np.float64), spend, rows.cutoff)
+        weight = rows.labels.get("weight", np.ones(len(spend)))
+        return cls((rows.labels["purchase_days"] == 0).astype(np.float64), spend, rows.cutoff, weight)
 
     @cached_property
     def days(self) -> NDArray[np.int64]:
@@ -71,12 +74,16 @@ class Outcomes:
 
     def take(self, mask: NDArray[Any]) -> Outcomes:
         """The rows of a mask or of positions."""
-        return Outcomes(self.gone[mask], self.spend[mask], self.cutoff[mask])
+        return Outcomes(self.gone[mask], self.spend[mask], self.cutoff[mask], self.weight[mask])
+
+    @property
+    def events(self) -> float:
+        """Rows of the rarer outcome."""
+        return min(float(self.gone.sum()), float((1 - self.gone).sum()))
 
     def too_few(self, procedure: Procedure) -> bool:
         """Whether there is too little to fit anything to."""
-        events = min(float(self.gone.sum()), float((1 - self.gone).sum()))
-        return len(self.gone) < procedure.least_customers or events < procedure.least_events
+        return len(self.gone) < procedure.least_customers or self.events < procedure.least_events
 
 
 def matrix(rows: Snapshot, names: tuple[str, ...]) -> NDArray[np.float32]:

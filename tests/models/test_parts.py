@@ -25,6 +25,7 @@ from models.procedure import Procedure
 from models.process.gammagamma import GammaGamma
 from models.process.paretonbd import ParetoNBD
 from models.purchase import Customers, Purchase
+from models.samples import balanced, budget
 from models.schedule import Schedule, enough, schedule, shares
 from models.skill import judge
 
@@ -48,9 +49,60 @@ def test_training_days_of_a_known_case() -> None:
     plan = schedule(1_000, 0, Windows(90, 180), P)
     assert plan.recent[-3:] == (850, 880, 910)
     assert plan.season == (621, 636, 651)
-    short = enough(plan, dict.fromkeys(plan.days, 9_000), P)
+    short = enough(plan, dict.fromkeys(plan.days, 9_000), P.enough_rows, P)
     assert short.recent == (820, 850, 880, 910)  # 18,000 rows after two, yet four are kept
     assert short.season == plan.season
+
+
+def test_where_few_return_more_is_read_up_to_a_cap() -> None:
+    days, at_risk = [1, 2], {1: 50_000, 2: 150_000}
+    assert budget(days, at_risk, {1: 20_000, 2: 90_000}, P) == P.rows
+    assert budget(days, at_risk, {1: 40_000, 2: 150_000}, P) == 2 * 20 * P.rows // (2 * 12)  # churners can be the few
+    assert budget(days, at_risk, {1: 10, 2: 10}, P) == P.most_rows
+    assert budget(days, at_risk, {1: 0, 2: 0}, P) == P.rows  # nothing to look for
+
+
+def test_all_of_the_rare_outcome_is_kept_and_the_common_one_weighted_back_to_its_number() -> None:
+    rng = np.random.default_rng(5)
+    n = 6_000
+    back = rng.random(n) < 0.02
+    labels = {"purchase_days": back.astype(float), "spend": 10.0 * back}
+    ids = np.array([f"c{k}" for k in range(n)], object)
+    rows = Snapshot(
+        ids, np.repeat([100, 130], n // 2), ("f",), np.asfortranarray(rng.random((n, 1), np.float32)), labels
+    )
+    kept = balanced(rows, 1_000)
+    assert abs(len(kept) - 1_000) <= 2
+    assert kept.labels["purchase_days"].sum() == back.sum()
+    for day in (100, 130):
+        of_day = kept.cutoff == day
+        assert kept.labels["weight"][of_day].sum() == pytest.approx(n // 2)
+        assert (kept.labels["weight"][of_day & (kept.labels["purchase_days"] > 0)] == 1).all()
+    whole = balanced(rows, n)
+    assert len(whole) == n
+    assert (whole.labels["weight"] == 1).all()
+
+
+def test_a_weighted_fit_is_the_fit_of_the_rows_it_stands_for() -> None:
+    rng = np.random.default_rng(6)
+    Z, day = rng.normal(size=(400, 2)), np.repeat([0, 1], 200)
+    y, times = (rng.random(400) < expit(Z[:, 0])).astype(float), rng.integers(1, 4, 400)
+    weighted = linear.fit(Z, y, day, 5.0, times.astype(float))
+    repeated = linear.fit(np.repeat(Z, times, axis=0), np.repeat(y, times), np.repeat(day, times), 5.0)
+    for a, b in zip(weighted, repeated, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert intercept(Z[:, 0], y, times.astype(float)) == pytest.approx(
+        intercept(np.repeat(Z[:, 0], times), np.repeat(y, times))
+    )
+
+
+def test_the_fewer_events_the_more_is_left_to_the_purchase_process() -> None:
+    few, many = (prior_blend(P, 0.0, events).weights for events in (100.0, 100_000.0))
+    assert few[2] > 0.4
+    assert many[2] < 0.21
+    for weights in (few, many):
+        assert sum(weights) == pytest.approx(1.0)
+        assert min(weights) > 0
 
 
 @given(st.lists(st.integers(0, 5_000), min_size=1, max_size=20), st.integers(1, 20_000))
@@ -117,11 +169,11 @@ def test_refitted_weights_follow_the_evidence_and_stay_positive() -> None:
     good, noise = rng.normal(size=20_000), rng.normal(size=20_000)
     y = (rng.random(20_000) < expit(good)).astype(float)
     scores, one_time = np.column_stack([good, noise, -good]), np.zeros(20_000, bool)
-    weights = refit(prior_blend(P, 0.0), scores, y, one_time, P).weights
+    weights = refit(prior_blend(P, 0.0, 1e6), scores, y, one_time, P).weights
     assert weights[0] > 0.6
     assert weights[1] < 0.1
     assert weights[2] == 0.0
-    few = refit(prior_blend(P, 0.0), scores[:20], y[:20], one_time[:20], P).weights
+    few = refit(prior_blend(P, 0.0, 1e6), scores[:20], y[:20], one_time[:20], P).weights
     np.testing.assert_allclose(few, (0.4, 0.4, 0.2), atol=0.08)  # twenty customers do not overrule the study
 
 

@@ -271,3 +271,24 @@ def test_amounts_that_cannot_be_are_refused() -> None:
     for x, z in (([], []), ([1.0], [0.0]), ([0.0], [3.0]), ([1.0], [np.nan])):
         with pytest.raises(BadData):
             GammaGamma.fit(x, z)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(4))
+def test_no_small_shop_brings_a_warning_or_a_number_that_is_none(seed: int) -> None:
+    """One customer or fifty, all new or all of one age, none with a repeat purchase or all with thousands."""
+    rng = np.random.default_rng(seed)
+    n, oldest, often = (
+        int(rng.choice([1, 3, 20, 50])),
+        int(rng.choice([1, 30, 3_000])),
+        float(rng.choice([0, 0.3, 300])),
+    )
+    T = np.full(n, float(oldest)) if seed % 2 else rng.integers(0, oldest, n).astype(float)
+    x = np.minimum(rng.poisson(often, n).astype(float), T)
+    tx = np.where(x > 0, np.maximum(np.ceil(T * rng.random(n) ** 0.2), 1.0), 0.0)
+    for kind in (ParetoNBD, BGNBD, MBGNBD):
+        fitted, _ = kind.fit(group(x, tx, T))
+        for days in (0.0, 1.0, 91.0, 10_000.0):
+            none = fitted.probability_none(x, tx, T, days)
+            assert ((none >= 0) & (none <= 1)).all()
+            assert np.isfinite(fitted.expected_purchases(x, tx, T, days)).all()
