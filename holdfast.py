@@ -375,12 +375,15 @@ def dispose(
     config: ConfigPath = SETTINGS,
 ) -> None:
     """Take dispositions back: what was done with listed customers, row by row; bad rows are refused by number."""
+    from features.errors import BadData
     from serving import dispositions
     from serving.ledger import Ledger
 
     with Ledger.open(_config(config).database_url) as ledger:
         receipt = dispositions.take_file(ledger, file)
     _say(receipt.lines)
+    if receipt.refused:  # the good rows are in the ledger; the exit code says that not all were good
+        raise typer.Exit(BadData.exit_code)
 
 
 @app.command()

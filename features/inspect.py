@@ -179,6 +179,7 @@ def propose(path: str, beside: str | Path = "holdfast.toml") -> Proposal:
             got=", ".join(header(source, source.files[0])),
             do="write holdfast.toml by hand: [tables.purchases] path and columns = { customer_id = ..., at = ... }",
         )
+    _refuse_unread_amounts(sample, columns, source.files[0])
     only, told = _only(sample, columns)
     currency, timezone, guesses = _place(sample, columns)
     source = replace(source, columns=columns, only=only)
@@ -188,6 +189,22 @@ def propose(path: str, beside: str | Path = "holdfast.toml") -> Proposal:
     evidence = ["columns: " + "; ".join(said), *told, *guesses, *argument]
     toml = _toml(_relative(path, Path(beside)), columns, only, (currency, timezone), (horizon, active))
     return Proposal(toml, tuple(evidence), columns, horizon, active)
+
+
+def _refuse_unread_amounts(sample: pa.Table, columns: Mapping[str, str], file: str) -> None:
+    """A shop that has amounts must not be taken for one without because they are written in a way we do not read."""
+    if {"amount", "unit_price"} & set(columns):
+        return
+    for name in sample.column_names:
+        texts = flat(sample[name])
+        if _likeness(name, NAMES["amount"]) >= EXACT and texts.null_count < len(texts):
+            raise BadData(
+                f"the column {name} is called an amount, but cannot be read as one",
+                where=file,
+                allowed="plain numbers with a decimal point, such as 1234.50",
+                got=", ".join(repr(str(text)) for text in pc.drop_null(texts)[:3].to_pylist()),
+                do="export it without currency signs, thousands separators or decimal commas",
+            )
 
 
 def write(proposal: Proposal, path: str | Path, *, force: bool = False) -> None:
@@ -218,6 +235,9 @@ def guess_columns(sample: pa.Table) -> dict[str, str]:
     if "at" not in found:
         found |= _only_one(sample, "at", found)
     return {ours: found[ours] for ours in NAMES if ours in found}
+
+
+EXACT = 2.0  # the likeness of a name that is one of ours to the letter
 
 
 def _likeness(theirs: str, names: Sequence[str]) -> float:

@@ -177,3 +177,15 @@ def test_olist_is_told_to_be_a_shop_of_one_time_buyers(real_log: Callable[[str],
     assert any("nearly all customers buy once" in line for line in proposal.evidence)
     assert 'only = { status = ["delivered", "shipped"] }' in proposal.toml
     assert proposal.columns["promised_at"] == "estimated_delivery_at"
+
+
+@pytest.mark.parametrize("written", ["¥9.72", "9,72 €", "1.533,60", "$1,234.50"])
+def test_amounts_that_cannot_be_read_are_named_and_never_taken_for_none(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text("customer_id;at;amount\n".replace(";", "\t") + f"a\t2024-01-01\t{written}\n" * 5, encoding="utf-8")
+    comma = path.read_text(encoding="utf-8").replace("\t", '","').splitlines()
+    path.write_text("\n".join(f'"{line}"' for line in comma) + "\n", encoding="utf-8")
+    with pytest.raises(BadData) as caught:
+        inspect.propose(str(path))
+    assert "amount" in str(caught.value)
+    assert repr(written) in str(caught.value)

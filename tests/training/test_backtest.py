@@ -105,7 +105,7 @@ def test_a_killed_back_test_goes_on_where_it_stopped(
     torn is as good as none."""
     config, result = copied(trained[0]), _evidence(trained)
     (known,) = result.closed
-    job = backtest.job_of(config, HistoryStore(config.var / "history"))
+    job = replace(backtest.job_of(config, HistoryStore(config.var / "history")), cores=1)
     made, torn = [], result.rows.assign(cutoff=known - 10)
 
     def fake(self: backtest.Job, cutoff: int, *_: object) -> pd.DataFrame:
