@@ -40,7 +40,7 @@ def purchases(customers: int, seed: int, *, equal: bool = False, days: int = 400
     for who in range(customers):
         gaps = rng.exponential(1 / max(rate[who], 1e-4), 1 + int(3 * rate[who] * days))
         moments = first[who] + np.concatenate([[0.0], np.cumsum(gaps)])
-        rows += [(f"c{who:04}", int(moment)) for moment in moments[moments < last[who]]]
+        rows += [(f"who-{who:04}", int(moment)) for moment in moments[moments < last[who]]]
     table = pd.DataFrame(rows, columns=["customer_id", "day"])
     table["ordered_at"] = pd.Timestamp("2023-01-01") + pd.to_timedelta(table.pop("day"), unit="D")
     return table.assign(amount=rng.gamma(4, 8, len(table)).round(2))
