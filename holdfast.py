@@ -36,7 +36,7 @@ SETTINGS = Path("holdfast.toml")
 TABLE_WIDTH = 200
 DEMO_ROWS = 5
 DEMO_CUSTOMERS = 4_000  # enough for skill to show, few enough for two minutes
-ACT = 10
+ACT = 10  # exit code: nothing failed, but somebody should look
 
 ConfigPath = Annotated[Path, typer.Option("--config", help="the settings")]
 AsOf = Annotated[
@@ -280,6 +280,8 @@ def train(
     _say(summary.lines)
     if verdict:
         _say(verdict.lines)
+        if not verdict.promoted:
+            raise typer.Exit(ACT)
 
 
 @app.command()
@@ -301,12 +303,14 @@ def promote(
     bundle: Annotated[str | None, typer.Argument(help="a bundle's id; by default the latest")] = None,
     config: ConfigPath = SETTINGS,
 ) -> None:
-    """Put a bundle before the gate; if nothing is better, it becomes the champion."""
+    """Put a bundle before the gate; if nothing is better, it becomes the champion. Exit code 10: it did not."""
     from training import gate
 
     with _progress() as progress:
         verdict = gate.promote(_config(config), bundle, progress)
     _say(verdict.lines)
+    if not verdict.promoted:
+        raise typer.Exit(ACT)
 
 
 @app.command()
