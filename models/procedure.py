@@ -1,8 +1,9 @@
 """The constants of the forecasting procedure, each with its reason.
 
 They come from a study on six real logs (23 cutoffs, other horizons, seasons and sizes) in which one procedure served
-all of them, but for those on few events, which were chosen on the logs that `docs/model.md` names. What a shop may want to change is in `[model]` of holdfast.toml and arrives here
-by `Procedure.of`; the rest are constants of the method, kept in one place so that an ablation is one `replace`.
+all of them, but for those on few events, which were chosen on the logs that `docs/model.md` names. What a shop may
+want to change is in `[model]` of holdfast.toml and arrives here by `Procedure.of`; the rest are constants of the
+method, kept in one place so that an ablation is one `replace`.
 """
 
 from __future__ import annotations
