@@ -4,7 +4,7 @@
 
 Prints a table *figure, value, interval, target, verdict* and exits 1 when a target is missed. Intervals are 90 %
 bootstrap intervals by customer, or the span over seeds where there are several. What cannot be measured here is a line
-that says why. The CDNOW log is looked for beside the project (`../shared/data/cdnow`) or where HOLDFAST_LOGS says;
+that says why. The CDNOW log is looked for beside the project or where HOLDFAST_LOGS says;
 `--quick` (under five minutes on two idle cores) takes fewer seeds, fewer shops and smaller matrices. `--only` keeps to
 the parts named: cdnow, shops, chance, faint, truncation, cost, machine.
 
