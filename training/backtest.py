@@ -349,7 +349,7 @@ def forget(folder: Path, customer_id: str) -> int:
 
 @cache
 def code() -> str:
-    """sha256 of the code that forecasts depend on."""
+    """sha256 of the code that forecasts depend on: the rooms features and models, as bundles name it."""
     return bundle.code_digest()
 
 
