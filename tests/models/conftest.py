@@ -10,16 +10,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # memory.py and shops.py stand beside the tests
 
 from memory import MemoryStore
-from shops import shop
+from shops import ECONOMICS, SETTINGS, WINDOWS, shop
 
-from features.config import Economics, Model
-from features.windows import Windows
 from models import forecaster
 from models.forecaster import Forecaster
-
-WINDOWS = Windows(horizon=60, active=120)
-SETTINGS = Model(trees=30, rows=4_000, threads=1)
-ECONOMICS = Economics(margin=0.3, years=2.0, discount_rate=0.1)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from memory import MemoryStore
 
+from features.config import Economics, Model
+from features.windows import Windows
+
+WINDOWS = Windows(horizon=60, active=120)
+SETTINGS = Model(trees=30, rows=4_000, threads=1)
+ECONOMICS = Economics(margin=0.3, years=2.0, discount_rate=0.1)
+
 Floats = np.ndarray
 START = 18_262  # 2020-01-01
 SPAN = 1_000

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import WINDOWS
 from memory import MemoryStore
+from shops import WINDOWS
 
 from features.errors import BundleRefused, CannotWrite, UsageError
 from features.windows import Windows

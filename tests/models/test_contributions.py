@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ECONOMICS, SETTINGS
 from memory import MemoryStore
-from shops import random_shop
+from shops import ECONOMICS, SETTINGS, random_shop
 
 from features.windows import Windows
 from models import forecaster

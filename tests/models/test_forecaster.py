@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ECONOMICS, SETTINGS, WINDOWS
 from memory import MemoryStore
-from shops import SPAN, START, christmas, random_shop, shop
+from shops import ECONOMICS, SETTINGS, SPAN, START, WINDOWS, christmas, random_shop, shop
 
 from features.config import Economics, Model
 from features.errors import BadData, MissingInput, UsageError

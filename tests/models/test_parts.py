@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import ECONOMICS, SETTINGS, WINDOWS
 from hypothesis import given
 from hypothesis import strategies as st
 from memory import MemoryStore
 from scipy.optimize import minimize
 from scipy.special import expit
+from shops import ECONOMICS, SETTINGS, WINDOWS
 
 from features.config import Model
 from features.snapshot import Snapshot
