@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -626,11 +625,6 @@ def _days_of_times(times: pa.Array, zone: str) -> tuple[NDArray[np.int64], Mask]
         times = pc.local_timestamp(times.cast(pa.timestamp(times.type.unit, zone)))
     numbers, absent = _numbers(times.view(pa.int64()))
     return np.floor_divide(numbers, _PER_DAY[times.type.unit]), absent
-
-
-def local_zone(zone: str) -> ZoneInfo:
-    """The zone's rules; the same database that Arrow reads."""
-    return ZoneInfo(zone)
 
 
 # -- checks across columns ---------------------------------------------------------------------------------------------
